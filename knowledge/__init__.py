@@ -1,0 +1,1 @@
+"""Documents become passages: parse, split, embed, index, search, cite."""

@@ -1,0 +1,71 @@
+"""What knowledge needs from elsewhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tenancy.document import Document, NewPassage, Passage
+from tenancy.ids import SubjectId, TenantId
+from tenancy.usage import UsageEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors, one per text in the texts' order, and the tokens the texts were."""
+
+    vectors: Sequence[Sequence[float]]
+    tokens: int
+
+
+class Embedder(Protocol):
+    """Turns text into vectors. Raises `ModelFailed` or `ModelTimeout`."""
+
+    @property
+    def model(self) -> str:
+        """The name stored beside each vector: vectors of two models never meet."""
+        ...
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Embed `texts`; an empty sequence costs nothing."""
+        ...
+
+
+class Documents(Protocol):
+    """Where documents and their passages are kept, per tenant. Raises `Unavailable`."""
+
+    async def find_by_content(self, tenant_id: TenantId, sha256: bytes) -> Document | None:
+        """The tenant's document with this content, if it has one."""
+        ...
+
+    async def add(
+        self,
+        tenant_id: TenantId,
+        document: Document,
+        passages: Sequence[NewPassage],
+        *,
+        embedding_model: str,
+        subject_id: SubjectId,
+        usage: Sequence[UsageEvent],
+        max_documents: int,
+    ) -> Document:
+        """Store all of it or nothing; the twin when another upload of it won the race.
+
+        Raises `QuotaExceeded` when the tenant has `max_documents` already (-1 is unlimited).
+        """
+        ...
+
+
+class PassageIndex(Protocol):
+    """Finds passages by meaning and by word, within one tenant. Raises `Unavailable`."""
+
+    async def search(
+        self,
+        tenant_id: TenantId,
+        query: str,
+        vector: Sequence[float],
+        *,
+        embedding_model: str,
+        limit: int,
+    ) -> Sequence[Passage]:
+        """The best `limit` passages, best first."""
+        ...

@@ -1,0 +1,43 @@
+"""What may vouch for a caller: token issuers and API keys, as the control database knows them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from tenancy.ids import KeyId, SubjectId, TenantId
+from tenancy.principal import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """A token issuer. `jwks` is its key set (RFC 7517), each key naming `alg` and `kid`.
+
+    `tenants` are those it may speak for; None is every tenant. Only a platform issuer may name
+    the role `operator`; only the development issuer may hold a symmetric key.
+    """
+
+    url: str
+    audience: str
+    jwks: Mapping[str, Any]
+    tenants: frozenset[TenantId] | None
+    platform: bool = False
+    development: bool = False
+
+    def may_speak_for(self, tenant_id: TenantId) -> bool:
+        """Whether a token of this issuer may name `tenant_id`."""
+        return self.tenants is None or tenant_id in self.tenants
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """An API key without its secret. `scopes` are the words granted on it."""
+
+    key_id: KeyId
+    tenant_id: TenantId
+    subject_id: SubjectId
+    role: Role
+    scopes: Sequence[str]
+    created_at: datetime
+    expires_at: datetime | None = None
+    revoked_at: datetime | None = None

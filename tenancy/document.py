@@ -1,0 +1,62 @@
+"""What a tenant knows: documents and the passages they become."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from tenancy.ids import DocumentId, PassageId, TenantId
+
+
+class DocumentStatus(StrEnum):
+    """How far a document has come."""
+
+    QUEUED = "queued"
+    READY = "ready"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A stored document. `size` is the length in bytes of the file as it was uploaded."""
+
+    document_id: DocumentId
+    title: str
+    media_type: str
+    size: int
+    sha256: bytes
+    passages: int
+    status: DocumentStatus
+    created_at: datetime
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NewPassage:
+    """A passage about to be stored; `vector` is its embedding, of the model's dimension."""
+
+    passage_id: PassageId
+    ordinal: int
+    text: str
+    vector: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a tenant's document, as found by a search. `score` grows with relevance."""
+
+    tenant_id: TenantId
+    passage_id: PassageId
+    document_id: DocumentId
+    title: str
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a search found, best first, and what embedding the query consumed."""
+
+    passages: Sequence[Passage]
+    embedding_model: str
+    embedding_tokens: int

@@ -1,0 +1,133 @@
+"""Everything Tenantry refuses or fails with.
+
+TenantryError                        what the edges catch; nothing else is meant to escape a layer
+├── Refusal                          the caller may not, or not now: nothing was done
+│   ├── NotAuthenticated             401  no credential, or one that does not hold
+│   ├── Forbidden                    403  a scope is missing
+│   │   ├── TenantSuspended          403
+│   │   └── TenantMismatch           403  a thread, state or token of another tenant
+│   ├── NotFound                     404  never existed, or is someone else's: the same thing
+│   ├── PayloadTooLarge              413
+│   ├── UnsupportedMedia             415
+│   ├── Invalid                      422  names the fields at fault
+│   ├── Conflict                     409
+│   │   └── ThreadBusy               409  another run writes to the thread
+│   └── QuotaExceeded                429  says which limit and when to come back
+└── Failure                          it was allowed, and something broke
+    ├── Unavailable                  503  Postgres or Redis is away
+    ├── ModelFailed                  502  the model endpoint answered nonsense or an error
+    │   └── ModelTimeout             504  the model endpoint was silent
+    ├── LeaseLost                    500  another process took the thread over
+    └── Misconfigured                 -   start-up stops with one line and exit 2
+"""
+
+from datetime import timedelta
+from typing import ClassVar
+
+
+class TenantryError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, detail: str | None = None) -> None:
+        super().__init__(detail or (type(self).__doc__ or "").strip())
+
+    @property
+    def detail(self) -> str:
+        """The sentence a client may read: never a secret, never another tenant's name."""
+        return str(self.args[0])
+
+
+class Refusal(TenantryError):
+    """The request was refused."""
+
+    outcome: ClassVar[str] = "refused"
+
+
+class Failure(TenantryError):
+    """The request failed."""
+
+    outcome: ClassVar[str] = "failed"
+
+
+class NotAuthenticated(Refusal):
+    """A valid bearer token or API key is required."""
+
+
+class Forbidden(Refusal):
+    """The credential does not grant what this request needs."""
+
+
+class TenantSuspended(Forbidden):
+    """The tenant is suspended."""
+
+
+class TenantMismatch(Forbidden):
+    """The thread belongs to another tenant."""
+
+
+class NotFound(Refusal):
+    """No such resource."""
+
+
+class PayloadTooLarge(Refusal):
+    """The request body is too large."""
+
+
+class UnsupportedMedia(Refusal):
+    """The media type is not supported."""
+
+
+class Invalid(Refusal):
+    """The request is not valid."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__("The request is not valid.")
+        self.field = field
+        self.message = message
+
+
+class Conflict(Refusal):
+    """The request conflicts with the current state."""
+
+
+class ThreadBusy(Conflict):
+    """Another run is writing to this thread."""
+
+    def __init__(self, retry_after: timedelta = timedelta(seconds=1)) -> None:
+        super().__init__()
+        self.retry_after = retry_after
+
+
+class QuotaExceeded(Refusal):
+    """A limit of the tenant's plan is reached."""
+
+    def __init__(self, meter: str, retry_after: timedelta, detail: str | None = None) -> None:
+        super().__init__(detail or f"The plan's limit on {meter} is reached.")
+        self.meter = meter
+        self.retry_after = retry_after
+
+
+class Unavailable(Failure):
+    """A store the service depends on is not reachable."""
+
+    def __init__(
+        self, detail: str | None = None, *, retry_after: timedelta = timedelta(seconds=2)
+    ) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
+class ModelFailed(Failure):
+    """The model endpoint failed."""
+
+
+class ModelTimeout(ModelFailed):
+    """The model endpoint did not answer in time."""
+
+
+class LeaseLost(Failure):
+    """Another process took the thread over while this run was working on it."""
+
+
+class Misconfigured(Failure):
+    """The deployment is not configured correctly."""

@@ -1,0 +1,61 @@
+"""A customer organisation: the isolation boundary."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from tenancy.errors import Invalid, TenantSuspended
+from tenancy.ids import TenantId
+from tenancy.plan import Plan
+
+
+class TenantStatus(StrEnum):
+    """Whether the tenant is served."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+# What a tenant may say about its own assistant, with the longest value allowed in characters.
+PREFERENCES: Mapping[str, int] = {
+    "persona": 500,
+    "language": 64,
+    "instructions": 4000,
+    "model": 128,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSetting:
+    """What a tenant decided about one tool; `enabled` is None where it never decided."""
+
+    enabled: bool | None = None
+    configuration: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """A tenant with its plan and preferences, as known to every process."""
+
+    tenant_id: TenantId
+    display_name: str
+    status: TenantStatus
+    plan: Plan
+    cell_id: str
+    preferences: Mapping[str, str] = field(default_factory=dict)
+    tools: Mapping[str, ToolSetting] = field(default_factory=dict)
+
+    def require_active(self) -> None:
+        """Raise `TenantSuspended` unless the tenant is served."""
+        if self.status is not TenantStatus.ACTIVE:
+            raise TenantSuspended
+
+
+def parse_preference(name: str, value: str) -> tuple[str, str]:
+    """Return a preference as stored; raises `Invalid` for an unknown name or an overlong value."""
+    if name not in PREFERENCES:
+        raise Invalid(name, f"is no preference; one of {', '.join(PREFERENCES)}")
+    text = value.strip()
+    if len(text) > PREFERENCES[name] or "\0" in text:
+        raise Invalid(name, f"must be at most {PREFERENCES[name]} characters of text")
+    return name, text
