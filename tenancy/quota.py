@@ -10,6 +10,7 @@ from tenancy.plan import UNLIMITED, Plan
 
 HOLD_SECONDS = 600  # a settle that has not come by then is charged in full, and corrected if late
 SLOT_SECONDS = 30  # a slot outlives a dead process by this much; living ones renew it
+MINUTE, MICROSECOND = timedelta(minutes=1), timedelta(microseconds=1)
 
 
 class Period(StrEnum):
@@ -55,8 +56,33 @@ def budgets_of(plan: Plan) -> tuple[Budget, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """Requests as a bucket: `burst` fit at once, and one place comes back every `interval`.
+
+    `interval` is whole microseconds, rounded up: never faster than the plan says. None: unlimited.
+    """
+
+    interval: timedelta | None
+    burst: int
+
+
+def rate_of(plan: Plan) -> Rate:
+    """The plan's request rate; none a minute is a bucket in which nothing ever fits."""
+    if plan.requests_per_minute == UNLIMITED:
+        return Rate(None, plan.burst)
+    if plan.requests_per_minute == 0:
+        return Rate(MINUTE, 0)
+    microseconds = -(-(MINUTE // MICROSECOND) // plan.requests_per_minute)
+    return Rate(timedelta(microseconds=microseconds), plan.burst)
+
+
+@dataclass(frozen=True, slots=True)
 class Standing:
-    """Where a tenant stands against one limit. `limit` is -1 when unlimited."""
+    """Where a tenant stands against one limit. `limit` is -1 when unlimited.
+
+    Requests: `limit` is the rate, `used` what the bucket has not got back yet, `resets_at` when it
+    is full again, and `burst` how many fit into it, which is what `remaining` counts down from.
+    """
 
     meter: str
     period: str
@@ -64,11 +90,13 @@ class Standing:
     used: int
     held: int
     resets_at: datetime | None
+    burst: int | None = None
 
     @property
     def remaining(self) -> int:
-        """What is left, never negative; meaningless when unlimited."""
-        return max(0, self.limit - self.used - self.held)
+        """What would be admitted right now, never negative; meaningless when unlimited."""
+        most = self.limit if self.burst is None else self.burst
+        return max(0, most - self.used - self.held)
 
 
 @dataclass(frozen=True, slots=True)
