@@ -1,0 +1,1 @@
+"""Postgres and Redis: cells, SQL, migrations, the checkpointer, scripts, embedded servers."""

@@ -1,0 +1,54 @@
+"""Cells: where a tenant's data lives, and the only way to it."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from redis.asyncio import Redis
+
+from storage import postgres
+from storage.postgres import Params, Pool, Row, TenantConnection
+from storage.queries import Call
+from tenancy.ids import TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One Postgres database and one Redis, open."""
+
+    cell_id: str
+    pool: Pool
+    redis: Redis
+
+    @asynccontextmanager
+    async def as_tenant(self, tenant_id: TenantId) -> AsyncIterator[TenantConnection]:
+        """A transaction on one tenant's rows; the only maker of a `TenantConnection`."""
+        async with postgres.as_tenant(self.pool, tenant_id) as conn:
+            yield conn
+
+    async def call(
+        self, statement: Call, tenant_id: TenantId, params: Params, *, binary: bool = False
+    ) -> list[Row]:
+        """Run one tenant function in one round trip."""
+        return await postgres.call(self.pool, statement, tenant_id, params, binary=binary)
+
+    async def open(self) -> None:
+        """Open the pool without waiting for Postgres: what needs it finds out."""
+        await self.pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close both stores."""
+        await self.pool.close()
+        await self.redis.aclose()
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Every cell of the deployment; a tenant without a placement of its own lives in the first."""
+
+    first: Cell
+    placed: Mapping[TenantId, Cell] = field(default_factory=dict)
+
+    def for_tenant(self, tenant_id: TenantId) -> Cell:
+        """The cell that holds `tenant_id`: one dictionary look-up."""
+        return self.placed.get(tenant_id, self.first)

@@ -1,0 +1,151 @@
+"""The control database as the owner role: what an operator changes from a terminal."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+import psycopg
+from psycopg.rows import dict_row
+
+from storage.directory import plan_of
+from storage.postgres import Row, translated
+from storage.queries import query
+from tenancy.credentials import ApiKey, Issuer
+from tenancy.errors import Conflict, NotFound
+from tenancy.ids import KeyId, PlanId, TenantId
+from tenancy.plan import SHIPPED, Plan
+from tenancy.tenant import TenantStatus
+
+
+class Control:
+    """One connection as the owner; every change is announced to the running servers."""
+
+    def __init__(self, conn: psycopg.Connection[Row]) -> None:
+        self._conn = conn
+
+    def seed(self) -> None:
+        """Store the shipped plans that are not there yet; edited ones stay as they are."""
+        for plan in SHIPPED:
+            self._run("seed_plan", asdict(plan) | _lists(plan))
+
+    def plans(self) -> list[Plan]:
+        """All plans."""
+        return [plan_of(row) for row in self._all("list_plans", {})]
+
+    def plan(self, plan_id: PlanId) -> Plan | None:
+        """One plan, if there is one."""
+        rows = self._all("get_plan", {"plan_id": plan_id})
+        return plan_of(rows[0]) if rows else None
+
+    def put_plan(self, plan: Plan) -> None:
+        """Store a plan, new or changed."""
+        self._run("put_plan", asdict(plan) | _lists(plan))
+
+    def create_tenant(self, tenant_id: TenantId, display_name: str, plan_id: PlanId) -> Row:
+        """Make a tenant; raises `Conflict` for a taken id, `NotFound` for an unknown plan."""
+        if self.plan(plan_id) is None:
+            raise NotFound(f"There is no plan {plan_id}.")
+        params = {"tenant_id": tenant_id, "display_name": display_name, "plan_id": plan_id}
+        if not self._run("create_tenant", params):
+            raise Conflict(f"There is a tenant {tenant_id} already.")
+        return self.tenant(tenant_id)
+
+    def tenant(self, tenant_id: TenantId) -> Row:
+        """One tenant; raises `NotFound`."""
+        rows = self._all("get_tenant", {"tenant_id": tenant_id})
+        if not rows:
+            raise NotFound(f"There is no tenant {tenant_id}.")
+        return rows[0]
+
+    def tenants(self) -> list[Row]:
+        """All tenants."""
+        return self._all("list_tenants", {})
+
+    def set_status(self, tenant_id: TenantId, status: TenantStatus) -> Row:
+        """Suspend or resume a tenant."""
+        self._run("set_status", {"tenant_id": tenant_id, "status": status})
+        return self.tenant(tenant_id)
+
+    def set_plan(self, tenant_id: TenantId, plan_id: PlanId) -> None:
+        """Put a tenant on another plan; raises `NotFound` for an unknown one."""
+        if self.plan(plan_id) is None:
+            raise NotFound(f"There is no plan {plan_id}.")
+        self._run("set_plan", {"tenant_id": tenant_id, "plan_id": plan_id})
+
+    def set_display_name(self, tenant_id: TenantId, name: str) -> None:
+        """Rename a tenant as its users see it."""
+        self._run("set_display_name", {"tenant_id": tenant_id, "display_name": name})
+
+    def set_preferences(self, tenant_id: TenantId, preferences: Mapping[str, str]) -> None:
+        """Merge preferences into a tenant's; an empty one is removed."""
+        text = orjson.dumps(dict(preferences)).decode()
+        self._run("set_preferences", {"tenant_id": tenant_id, "preferences": text})
+
+    def put_issuer(self, issuer: Issuer) -> None:
+        """Register an issuer, new or changed."""
+        tenants = None if issuer.tenants is None else sorted(issuer.tenants)
+        jwks = orjson.dumps(dict(issuer.jwks)).decode()
+        params = {"url": issuer.url, "audience": issuer.audience, "jwks": jwks}
+        self._run("put_issuer", params | {"tenants": tenants, "platform": issuer.platform})
+
+    def issuers(self) -> list[Row]:
+        """All issuers."""
+        return self._all("list_issuers", {})
+
+    def remove_issuer(self, url: str) -> None:
+        """Remove an issuer; raises `NotFound`."""
+        if not self._run("remove_issuer", {"url": url}):
+            raise NotFound(f"There is no issuer {url}.")
+
+    def enable_tool(self, tenant_id: TenantId, tool: str, *, enabled: bool) -> None:
+        """Say whether a tool is enabled for a tenant."""
+        self._run("put_tool", {"tenant_id": tenant_id, "tool": tool, "enabled": enabled})
+
+    def configure_tool(
+        self, tenant_id: TenantId, tool: str, configuration: Mapping[str, str]
+    ) -> None:
+        """Merge settings into a tool's for a tenant; an empty one is removed."""
+        text = orjson.dumps(dict(configuration)).decode()
+        params = {"tenant_id": tenant_id, "tool": tool, "configuration": text}
+        self._run("configure_tool", params)
+
+    def add_key(self, key: ApiKey, digest: bytes) -> None:
+        """Store an API key's digest."""
+        params = {
+            "key_id": key.key_id,
+            "tenant_id": key.tenant_id,
+            "digest": digest,
+            "subject_id": key.subject_id,
+            "role": key.role,
+            "scopes": list(key.scopes),
+            "expires_at": key.expires_at,
+        }
+        self._run("add_key", params)
+
+    def keys(self, tenant_id: TenantId | None) -> list[Row]:
+        """The API keys of a tenant, or of all."""
+        return self._all("list_keys", {"tenant_id": tenant_id})
+
+    def revoke_key(self, key_id: KeyId) -> None:
+        """Revoke an API key; raises `NotFound`."""
+        if not self._run("revoke_key", {"key_id": key_id}):
+            raise NotFound(f"There is no key {key_id}.")
+
+    def _run(self, name: str, params: Mapping[str, Any]) -> int:
+        return self._conn.execute(query(name, "admin").sql, params).rowcount
+
+    def _all(self, name: str, params: Mapping[str, Any]) -> list[Row]:
+        return self._conn.execute(query(name, "admin").sql, params).fetchall()
+
+
+@contextmanager
+def control(owner_url: str) -> Iterator[Control]:
+    """The control database in one transaction; raises `Unavailable`."""
+    with translated(), psycopg.connect(owner_url, row_factory=dict_row, connect_timeout=5) as conn:
+        yield Control(conn)
+
+
+def _lists(plan: Plan) -> dict[str, Sequence[str]]:
+    return {"models": list(plan.models), "tools": list(plan.tools)}

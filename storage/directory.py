@@ -1,0 +1,173 @@
+"""Control data as the server sees it: read through definer functions, cached, refreshed by push."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import psycopg
+import structlog
+from psycopg import AsyncConnection
+
+from storage.postgres import Pool, Row, translated
+from storage.queries import Query, query
+from tenancy.credentials import ApiKey, Issuer
+from tenancy.errors import Unavailable
+from tenancy.ids import KeyId, PlanId, SubjectId, TenantId
+from tenancy.plan import Plan
+from tenancy.principal import Role
+from tenancy.tenant import Tenant, TenantStatus, ToolSetting
+
+T = TypeVar("T")
+log = structlog.get_logger()
+
+CACHED = 20_000  # records: thousands of tenants with a handful of keys each
+POLL_SECONDS = 0.5  # for who missed the announcement: a change acts within a second
+STALE_SECONDS = 5.0  # cached records serve this long while the database is away, then nothing does
+
+
+class Directory:
+    """Tenants, issuers and keys. A record is as fresh as the last announced change.
+
+    Raises `Unavailable` when a record is not cached and the database is away.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._records: dict[tuple[str, object], Any] = {}
+        self._version = -1
+        self._generation = 0
+        self._confirmed = 0.0
+
+    async def tenant(self, tenant_id: TenantId) -> Tenant | None:
+        """The tenant with its plan, preferences and tool settings."""
+        return await self._cached(("tenant", tenant_id), lambda: self._tenant(tenant_id))
+
+    async def issuer(self, url: str) -> Issuer | None:
+        """The registered issuer with this URL."""
+        return await self._cached(("issuer", url), lambda: self._issuer(url))
+
+    async def api_key(self, digest: bytes) -> ApiKey | None:
+        """The key with this digest."""
+        return await self._cached(("key", digest), lambda: self._api_key(digest))
+
+    async def watch(self) -> None:
+        """Follow the changes until cancelled: announced ones at once, missed ones by looking."""
+        while True:
+            try:
+                async with await self._listener() as conn:
+                    await self._follow(conn)
+            except (psycopg.Error, OSError) as error:
+                log.warning("directory_disconnected", error=type(error).__name__)
+                await asyncio.sleep(POLL_SECONDS)
+
+    async def _listener(self) -> AsyncConnection[Row]:
+        kwargs = {**self._pool.kwargs} if isinstance(self._pool.kwargs, dict) else {}
+        return await AsyncConnection[Row].connect(str(self._pool.conninfo), **kwargs)
+
+    async def _follow(self, conn: AsyncConnection[Row]) -> None:
+        await conn.execute("listen tenantry_control")
+        while True:
+            await self._refresh(conn)
+            async for _ in conn.notifies(timeout=POLL_SECONDS, stop_after=1):
+                pass
+
+    async def _refresh(self, conn: AsyncConnection[Row]) -> None:
+        row = await (await conn.execute(query("control_version").sql)).fetchone()
+        version = row["version"] if row else -1
+        self._confirmed = asyncio.get_running_loop().time()
+        if version != self._version:
+            self._version = version
+            self._forget()
+
+    def _forget(self) -> None:
+        self._generation += 1
+        self._records.clear()
+
+    async def _cached(
+        self, key: tuple[str, object], load: Callable[[], Awaitable[T | None]]
+    ) -> T | None:
+        fresh = asyncio.get_running_loop().time() - self._confirmed < STALE_SECONDS
+        if fresh and key in self._records:
+            found: T | None = self._records[key]
+            return found
+        generation = self._generation
+        record = await load()
+        if generation == self._generation and record is not None:
+            if len(self._records) >= CACHED:
+                self._records.pop(next(iter(self._records)))
+            self._records[key] = record
+        return record
+
+    async def _read(self, statement: Query, params: dict[str, object]) -> Row | None:
+        with translated():
+            try:
+                return await self._fetch(statement, params)
+            except psycopg.OperationalError:
+                return await self._fetch(statement, params)
+
+    async def _fetch(self, statement: Query, params: dict[str, object]) -> Row | None:
+        async with self._pool.connection() as conn:
+            return await (await conn.execute(statement.sql, params)).fetchone()
+
+    async def _tenant(self, tenant_id: TenantId) -> Tenant | None:
+        row = await self._read(query("tenant_record"), {"tenant_id": tenant_id})
+        return tenant_of(row) if row else None
+
+    async def _issuer(self, url: str) -> Issuer | None:
+        row = await self._read(query("issuer_record"), {"url": url})
+        return issuer_of(row) if row else None
+
+    async def _api_key(self, digest: bytes) -> ApiKey | None:
+        row = await self._read(query("authenticate_key"), {"digest": digest})
+        return key_of(row) if row else None
+
+    async def ready(self) -> None:
+        """Raise `Unavailable` unless the database answers now."""
+        if await self._read(query("control_version"), {}) is None:
+            raise Unavailable
+
+
+def tenant_of(row: Row) -> Tenant:
+    """A row of `tenant_record` as a tenant."""
+    tools = row["tools"] or {}
+    return Tenant(
+        tenant_id=TenantId(row["tenant_id"]),
+        display_name=row["display_name"],
+        status=TenantStatus(row["status"]),
+        plan=plan_of(row["plan"]),
+        cell_id=row["cell_id"],
+        preferences=row["preferences"],
+        tools={name: ToolSetting(s["enabled"], s["configuration"]) for name, s in tools.items()},
+    )
+
+
+def plan_of(row: Row) -> Plan:
+    """A row of `control.plans` as a plan."""
+    lists = {"models": tuple(row["models"]), "tools": tuple(row["tools"])}
+    return Plan(**{**row, **lists, "plan_id": PlanId(row["plan_id"])})
+
+
+def issuer_of(row: Row) -> Issuer:
+    """A row of `issuer_record` as an issuer."""
+    tenants = row["tenants"]
+    return Issuer(
+        url=row["url"],
+        audience=row["audience"],
+        jwks=row["jwks"],
+        tenants=None if tenants is None else frozenset(TenantId(t) for t in tenants),
+        platform=row["platform"],
+    )
+
+
+def key_of(row: Row) -> ApiKey:
+    """A row of the key functions as an API key."""
+    return ApiKey(
+        key_id=KeyId(row["key_id"]),
+        tenant_id=TenantId(row["tenant_id"]),
+        subject_id=SubjectId(row["subject_id"]),
+        role=Role(row["role"]),
+        scopes=tuple(row["scopes"]),
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        revoked_at=row["revoked_at"],
+    )

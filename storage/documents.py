@@ -1,0 +1,177 @@
+"""Documents and passages of a tenant in its cell."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from storage.cells import Cells
+from storage.ledger import insert_events
+from storage.postgres import Row, TenantConnection
+from storage.queries import call, query
+from tenancy.audit import AuditEvent
+from tenancy.document import Document, DocumentStatus, NewPassage, Passage
+from tenancy.errors import NotFound, QuotaExceeded
+from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
+from tenancy.page import Cursor
+from tenancy.plan import UNLIMITED
+from tenancy.quota import Period, period_end
+from tenancy.usage import UsageEvent
+
+_SEARCH = call("search_passages")
+
+
+class PostgresDocuments:
+    """Implements the ports `Documents` and `PassageIndex` of knowledge."""
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+
+    async def find_by_content(self, tenant_id: TenantId, sha256: bytes) -> Document | None:
+        """The tenant's document with this content, if it has one."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            return await _twin(conn, sha256)
+
+    async def add(
+        self,
+        tenant_id: TenantId,
+        document: Document,
+        passages: Sequence[NewPassage],
+        *,
+        embedding_model: str,
+        subject_id: SubjectId,
+        usage: Sequence[UsageEvent],
+        max_documents: int,
+    ) -> Document:
+        """Store all of it or nothing; the twin when another upload of it won the race."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            await conn.execute(query("lock_documents"))
+            if twin := await _twin(conn, document.sha256):
+                return twin
+            await _refuse_over(conn, max_documents)
+            await conn.execute(query("add_document"), _row(document, subject_id, embedding_model))
+            await conn.execute(
+                query("add_passages"), _rows(document.document_id, passages, embedding_model)
+            )
+            await insert_events(conn, usage=usage)
+        return document
+
+    async def search(
+        self,
+        tenant_id: TenantId,
+        query: str,
+        vector: Sequence[float],
+        *,
+        embedding_model: str,
+        limit: int,
+    ) -> Sequence[Passage]:
+        """The best `limit` passages by meaning and word, best first."""
+        rows = await self._cells.for_tenant(tenant_id).call(
+            _SEARCH,
+            tenant_id,
+            {
+                "query": query,
+                "vector": orjson.dumps(list(vector)).decode(),
+                "model": embedding_model,
+                "limit": limit,
+            },
+        )
+        return [_passage(row) for row in rows]
+
+    async def get(self, tenant_id: TenantId, document_id: DocumentId) -> Document:
+        """A document; raises `NotFound`."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            row = await conn.fetch_one(query("get_document"), {"document_id": document_id})
+        if row is None:
+            raise NotFound
+        return _document(row)
+
+    async def page(self, tenant_id: TenantId, after: Cursor | None, limit: int) -> list[Document]:
+        """Documents, latest first."""
+        params = {
+            "limit": limit,
+            "after_time": after and after.time,
+            "after_id": after and after.id,
+        }
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            return [_document(row) for row in await conn.fetch(query("list_documents"), params)]
+
+    async def delete(self, tenant_id: TenantId, document_id: DocumentId, audit: AuditEvent) -> None:
+        """Delete a document with its passages; raises `NotFound`."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            if not await conn.execute(query("delete_document"), {"document_id": document_id}):
+                raise NotFound
+            await insert_events(conn, audit=[audit])
+
+
+async def _twin(conn: TenantConnection, sha256: bytes) -> Document | None:
+    row = await conn.fetch_one(query("find_document_by_content"), {"sha256": sha256})
+    return _document(row) if row else None
+
+
+async def _refuse_over(conn: TenantConnection, max_documents: int) -> None:
+    if max_documents == UNLIMITED:
+        return
+    row = await conn.fetch_one(query("count_documents"))
+    if row and row["documents"] >= max_documents:
+        now = datetime.now(UTC)
+        # no period frees a document: tomorrow is as good a time to look again as any
+        raise QuotaExceeded(
+            "documents",
+            period_end(Period.DAY, now) - now,
+            f"The plan allows {max_documents} documents. Delete one, or change the plan.",
+        )
+
+
+def _row(document: Document, subject_id: SubjectId, embedding_model: str) -> dict[str, Any]:
+    return {
+        "document_id": document.document_id,
+        "subject_id": subject_id,
+        "title": document.title,
+        "media_type": document.media_type,
+        "size": document.size,
+        "sha256": document.sha256,
+        "passages": document.passages,
+        "embedding_model": embedding_model,
+        "status": document.status,
+        "created_at": document.created_at,
+    }
+
+
+def _rows(
+    document_id: DocumentId, passages: Sequence[NewPassage], embedding_model: str
+) -> dict[str, Any]:
+    return {
+        "document_id": document_id,
+        "embedding_model": embedding_model,
+        "ids": [p.passage_id for p in passages],
+        "ordinals": [p.ordinal for p in passages],
+        "bodies": [p.text for p in passages],
+        "vectors": [orjson.dumps(list(p.vector)).decode() for p in passages],
+    }
+
+
+def _document(row: Row) -> Document:
+    return Document(
+        document_id=DocumentId(row["document_id"]),
+        title=row["title"],
+        media_type=row["media_type"],
+        size=row["size"],
+        sha256=row["sha256"],
+        passages=row["passages"],
+        status=DocumentStatus(row["status"]),
+        created_at=row["created_at"],
+        error=row["error"],
+    )
+
+
+def _passage(row: Row) -> Passage:
+    return Passage(
+        tenant_id=TenantId(row["tenant_id"]),
+        passage_id=PassageId(row["passage_id"]),
+        document_id=DocumentId(row["document_id"]),
+        title=row["title"],
+        text=row["body"],
+        score=row["score"],
+    )

@@ -1,0 +1,58 @@
+"""API keys of a tenant, as its own admins see them: never a secret, never a digest."""
+
+from datetime import datetime
+
+from storage.cells import Cells
+from storage.directory import key_of
+from storage.ledger import insert_events
+from storage.queries import query
+from tenancy.audit import AuditEvent
+from tenancy.credentials import ApiKey
+from tenancy.errors import NotFound
+from tenancy.ids import KeyId, TenantId
+from tenancy.page import Cursor
+
+
+class PostgresKeys:
+    """Makes, lists and revokes API keys through definer functions bound to the tenant."""
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+
+    async def add(
+        self, tenant_id: TenantId, key: ApiKey, digest: bytes, audit: AuditEvent
+    ) -> datetime:
+        """Store a key's digest; returns when it was created."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            row = await conn.fetch_one(
+                query("add_key"),
+                {
+                    "key_id": key.key_id,
+                    "digest": digest,
+                    "subject_id": key.subject_id,
+                    "role": key.role,
+                    "scopes": list(key.scopes),
+                    "expires_at": key.expires_at,
+                },
+            )
+            await insert_events(conn, audit=[audit])
+        created: datetime = (row or {})["created_at"]
+        return created
+
+    async def page(self, tenant_id: TenantId, after: Cursor | None, limit: int) -> list[ApiKey]:
+        """Keys, oldest first, revoked ones included."""
+        params = {
+            "limit": limit,
+            "after_time": after and after.time,
+            "after_id": after and after.id,
+        }
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            return [key_of(row) for row in await conn.fetch(query("list_keys"), params)]
+
+    async def revoke(self, tenant_id: TenantId, key_id: KeyId, audit: AuditEvent) -> None:
+        """Revoke a key for good; raises `NotFound`."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            row = await conn.fetch_one(query("revoke_key"), {"key_id": key_id})
+            if not row or not row["revoked"]:
+                raise NotFound
+            await insert_events(conn, audit=[audit])

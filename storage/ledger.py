@@ -1,0 +1,134 @@
+"""Usage and audit events: append-only, inserted where their cause commits."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from storage.cells import Cells
+from storage.postgres import Row, TenantConnection
+from storage.queries import call, query
+from tenancy.audit import AuditEvent, Outcome
+from tenancy.ids import RunId, SubjectId, TenantId, ThreadId
+from tenancy.page import Cursor
+from tenancy.usage import UsageEvent
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+def rows_of(usage: Sequence[UsageEvent] = (), audit: Sequence[AuditEvent] = ()) -> Rows:
+    """The events as `commit_turn` takes them: `u` and `a`, each left out when empty."""
+    rows: Rows = {}
+    if usage:
+        rows["u"] = [_usage_row(event) for event in usage]
+    if audit:
+        rows["a"] = [_audit_row(event) for event in audit]
+    return rows
+
+
+def _usage_row(event: UsageEvent) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "meter": event.meter,
+        "quantity": event.quantity,
+        "model": event.model,
+        "run_id": event.run_id,
+        "subject_id": event.subject_id,
+        "created_at": event.created_at,
+    }
+
+
+def _audit_row(event: AuditEvent) -> dict[str, Any]:
+    return {
+        "event_id": event.event_id,
+        "actor": event.actor,
+        "subject_id": event.subject_id,
+        "action": event.action,
+        "resource": event.resource,
+        "outcome": event.outcome,
+        "run_id": event.run_id,
+        "thread_id": event.thread_id,
+        "attributes": dict(event.attributes),
+        "created_at": event.created_at,
+    }
+
+
+def dump(rows: Mapping[str, Any]) -> str:
+    """Rows as JSON text that Postgres takes: its jsonb refuses NUL in any string."""
+    text = orjson.dumps(rows)
+    if b"\\u0000" in text:
+        text = orjson.dumps(_without_nul(orjson.loads(text)))
+    return text.decode()
+
+
+def _without_nul(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("\0", "")
+    if isinstance(value, list):
+        return [_without_nul(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+    return value
+
+
+async def insert_events(
+    conn: TenantConnection,
+    *,
+    usage: Sequence[UsageEvent] = (),
+    audit: Sequence[AuditEvent] = (),
+) -> None:
+    """Insert events in the transaction of what caused them."""
+    if rows := rows_of(usage, audit):
+        await conn.execute(query("record_events"), {"rows": dump(rows)})
+
+
+class PostgresLedger:
+    """The tenant's usage and audit, read and written."""
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+
+    async def record(
+        self,
+        tenant_id: TenantId,
+        *,
+        usage: Sequence[UsageEvent] = (),
+        audit: Sequence[AuditEvent] = (),
+    ) -> None:
+        """Insert events that have no transaction of their own to ride in."""
+        if rows := rows_of(usage, audit):
+            cell = self._cells.for_tenant(tenant_id)
+            await cell.call(call("record"), tenant_id, {"rows": dump(rows)})
+
+    async def usage(self, tenant_id: TenantId, start: datetime, end: datetime) -> list[Row]:
+        """Quantities per meter and model from `start` on and before `end`."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            return await conn.fetch(query("sum_usage"), {"from": start, "to": end})
+
+    async def audit(
+        self, tenant_id: TenantId, after: Cursor | None, limit: int
+    ) -> list[AuditEvent]:
+        """Audit events, latest first."""
+        params = {
+            "limit": limit,
+            "after_time": after and after.time,
+            "after_id": after and after.id,
+        }
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            return [_event(row) for row in await conn.fetch(query("list_audit"), params)]
+
+
+def _event(row: Row) -> AuditEvent:
+    return AuditEvent(
+        event_id=row["event_id"],
+        actor=row["actor"],
+        subject_id=SubjectId(row["subject_id"]),
+        action=row["action"],
+        resource=row["resource"],
+        outcome=Outcome(row["outcome"]),
+        created_at=row["created_at"],
+        run_id=None if row["run_id"] is None else RunId(row["run_id"]),
+        thread_id=None if row["thread_id"] is None else ThreadId(row["thread_id"]),
+        attributes=row["attributes"],
+    )

@@ -1,0 +1,154 @@
+"""The one door to tenant data: pools, and the connection that knows its tenant."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import dict_row
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+
+from storage.queries import Call, Query, query
+from tenancy.errors import LeaseLost, Unavailable
+from tenancy.ids import TenantId
+
+Row = dict[str, Any]
+Params = Mapping[str, Any]
+Connection = AsyncConnection[Row]
+Pool = AsyncConnectionPool[Connection]
+
+POOL_SIZE = 16
+ACQUIRE_SECONDS = 2.0
+LEASE_LOST = "TN001"  # raised by commit_turn when the fence does not hold
+AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, OSError)
+_SET_TENANT = query("set_tenant")
+
+
+def connect(url: str, *, size: int = POOL_SIZE) -> Pool:
+    """A closed pool on `url`; open it inside the loop that will use it."""
+    return AsyncConnectionPool(
+        url,
+        open=False,
+        min_size=1,
+        max_size=size,
+        timeout=ACQUIRE_SECONDS,
+        max_idle=300,
+        reconnect_timeout=0,  # never give up: the pool heals when Postgres is back
+        connection_class=AsyncConnection[Row],
+        kwargs={
+            "autocommit": True,
+            "row_factory": dict_row,
+            "prepare_threshold": 3,
+            "connect_timeout": 2,
+            "options": "-c search_path=tenantry,public -c statement_timeout=30s",
+        },
+    )
+
+
+class TenantConnection:
+    """A connection inside a transaction that can touch one tenant's rows only."""
+
+    def __init__(self, conn: Connection, tenant_id: TenantId) -> None:
+        self._conn = conn
+        self._tenant_id = tenant_id
+
+    async def fetch(self, statement: Query, params: Params | None = None) -> list[Row]:
+        """All rows of `statement`; `tenant_id` is among its parameters by itself."""
+        cursor = await self._run(statement, params)
+        return await cursor.fetchall()
+
+    async def fetch_one(self, statement: Query, params: Params | None = None) -> Row | None:
+        """The first row, if there is one."""
+        cursor = await self._run(statement, params)
+        return await cursor.fetchone()
+
+    async def execute(self, statement: Query, params: Params | None = None) -> int:
+        """Run `statement` and return how many rows it touched."""
+        cursor = await self._run(statement, params)
+        return cursor.rowcount
+
+    async def _run(self, statement: Query, params: Params | None) -> psycopg.AsyncCursor[Row]:
+        return await self._conn.execute(
+            statement.sql, {**(params or {}), "tenant_id": self._tenant_id}
+        )
+
+
+@asynccontextmanager
+async def as_tenant(pool: Pool, tenant_id: TenantId) -> AsyncIterator[TenantConnection]:
+    """A transaction that sees `tenant_id` alone. Raises `Unavailable` when Postgres is away."""
+    with translated():
+        conn = await _begin(pool, tenant_id)
+        try:
+            yield TenantConnection(conn, tenant_id)
+            await conn.commit()
+        finally:
+            await _give_back(pool, conn)
+
+
+async def _begin(pool: Pool, tenant_id: TenantId) -> Connection:
+    """A connection whose transaction has its tenant; a dead idle one is replaced once."""
+    try:
+        return await _try_begin(pool, tenant_id)
+    except psycopg.OperationalError:
+        return await _try_begin(pool, tenant_id)
+
+
+async def _try_begin(pool: Pool, tenant_id: TenantId) -> Connection:
+    conn = await pool.getconn()
+    try:
+        await conn.set_autocommit(False)
+        await conn.execute(_SET_TENANT.sql, {"tenant_id": tenant_id})
+    except BaseException:
+        await _give_back(pool, conn)
+        raise
+    return conn
+
+
+async def _give_back(pool: Pool, conn: Connection) -> None:
+    """Return `conn` as it was borrowed: no transaction, no tenant."""
+    try:
+        if not conn.closed:
+            await conn.rollback()
+            await conn.set_autocommit(True)
+    except psycopg.Error:
+        await conn.close()
+    finally:
+        await pool.putconn(conn)
+
+
+async def call(
+    pool: Pool, statement: Call, tenant_id: TenantId, params: Params, *, binary: bool = False
+) -> list[Row]:
+    """Run one tenant function in one round trip; repeated once when the connection was dead.
+
+    Every function is idempotent, so the repetition of one whose answer was lost is harmless.
+    """
+    arguments = {**params, "tenant_id": tenant_id}
+    with translated():
+        try:
+            return await _call(pool, statement, arguments, binary)
+        except psycopg.OperationalError as error:
+            if error.sqlstate is not None and not error.sqlstate.startswith(("57P", "08")):
+                raise
+            return await _call(pool, statement, arguments, binary)
+
+
+async def _call(pool: Pool, statement: Call, arguments: Params, binary: bool) -> list[Row]:
+    async with pool.connection() as conn:
+        cursor = conn.cursor(binary=binary)
+        await cursor.execute(statement.sql, arguments)
+        return await cursor.fetchall()
+
+
+class translated:  # reads as a word at its call sites
+    """Turns the driver's failures into ours: `Unavailable`, or `LeaseLost` for a lost fence."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, psycopg.Error) and error.sqlstate == LEASE_LOST:
+            raise LeaseLost from error
+        if isinstance(error, AWAY) and not isinstance(error, psycopg.errors.QueryCanceled):
+            raise Unavailable("The database is not reachable.") from error

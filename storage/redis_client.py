@@ -1,0 +1,85 @@
+"""Redis as we use it: a client that fails fast and heals by itself, and scripts."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import NoScriptError, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from tenancy.errors import Unavailable
+
+SCRIPTS = Path(__file__).parent / "scripts"
+POOL_SIZE = 64
+ACQUIRE_SECONDS = 1.0
+SILENCE_SECONDS = 1.5
+ANSWER_SECONDS = 2.5  # for all of it: redis-py tries a silent handshake twice, whatever it is told
+AWAY = (RedisError, OSError)
+
+Argument = str | int
+Reply = list[int]
+
+
+def connect(url: str) -> Redis:
+    """A client of the server at `url`, not connected yet; close it with `aclose()`.
+
+    A connection found dead is replaced once; silence is not tried again.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=POOL_SIZE,
+        timeout=ACQUIRE_SECONDS,
+        socket_timeout=SILENCE_SECONDS,
+        socket_connect_timeout=SILENCE_SECONDS,
+        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
+        # with them on, redis-py no longer looks whether a pooled connection is dead
+        maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        decode_responses=False,
+    )
+    return Redis.from_pool(pool)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script and the digest by which Redis remembers it."""
+
+    text: str
+    digest: str
+
+    async def run(self, redis: Redis, keys: Sequence[str], *arguments: Argument) -> Reply:
+        """Run it in one round trip, two when Redis has forgotten it; raises `Unavailable`."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self._evaluate(redis, len(keys), *keys, *arguments)
+        except AWAY as error:
+            raise Unavailable from error
+
+    async def _evaluate(self, redis: Redis, keys: int, *arguments: Argument) -> Reply:
+        try:
+            reply: Reply = await redis.evalsha(self.digest, keys, *arguments)
+        except NoScriptError:
+            reply = await redis.eval(self.text, keys, *arguments)
+        return reply
+
+
+@cache
+def script(*names: str) -> Script:
+    """The script made of these files of `scripts/`, one after the other."""
+    text = "".join((SCRIPTS / f"{name}.lua").read_text(encoding="utf-8") for name in names)
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+async def ping(redis: Redis) -> None:
+    """Raise `Unavailable` unless Redis answers now."""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await redis.ping()
+    except AWAY as error:
+        raise Unavailable from error

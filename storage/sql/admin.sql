@@ -1,0 +1,105 @@
+-- Statements of the owner role: what operators do from a terminal. Named and described like queries.sql.
+
+-- query: seed_plan
+-- Stores a plan unless there is one of that name.
+insert into control.plans values (%(plan_id)s, %(requests_per_minute)s, %(burst)s, %(concurrent_runs)s,
+    %(tokens_per_minute)s, %(tokens_per_day)s, %(tokens_per_month)s, %(max_output_tokens)s, %(documents)s,
+    %(models)s, %(tools)s) on conflict (plan_id) do nothing
+
+-- query: put_plan
+-- Stores a plan, new or changed.
+insert into control.plans values (%(plan_id)s, %(requests_per_minute)s, %(burst)s, %(concurrent_runs)s,
+    %(tokens_per_minute)s, %(tokens_per_day)s, %(tokens_per_month)s, %(max_output_tokens)s, %(documents)s,
+    %(models)s, %(tools)s)
+on conflict (plan_id) do update set requests_per_minute = excluded.requests_per_minute,
+    burst = excluded.burst, concurrent_runs = excluded.concurrent_runs,
+    tokens_per_minute = excluded.tokens_per_minute, tokens_per_day = excluded.tokens_per_day,
+    tokens_per_month = excluded.tokens_per_month, max_output_tokens = excluded.max_output_tokens,
+    documents = excluded.documents, models = excluded.models, tools = excluded.tools
+
+-- query: get_plan
+-- One plan.
+select * from control.plans where plan_id = %(plan_id)s
+
+-- query: list_plans
+-- All plans.
+select * from control.plans order by plan_id
+
+-- query: create_tenant
+-- Makes a tenant; nothing when the id is taken.
+insert into control.tenants (tenant_id, display_name, plan_id)
+values (%(tenant_id)s, %(display_name)s, %(plan_id)s)
+on conflict (tenant_id) do nothing returning tenant_id
+
+-- query: get_tenant
+-- One tenant.
+select tenant_id, display_name, status, plan_id as plan, placement, cell_id as cell, preferences, created_at
+  from control.tenants where tenant_id = %(tenant_id)s
+
+-- query: list_tenants
+-- All tenants.
+select tenant_id, display_name, status, plan_id as plan, placement, cell_id as cell, preferences, created_at
+  from control.tenants order by tenant_id
+
+-- query: set_status
+-- Suspends or resumes a tenant.
+update control.tenants set status = %(status)s where tenant_id = %(tenant_id)s
+
+-- query: set_plan
+-- Puts a tenant on another plan.
+update control.tenants set plan_id = %(plan_id)s where tenant_id = %(tenant_id)s
+
+-- query: set_display_name
+-- Renames a tenant as its users see it.
+update control.tenants set display_name = %(display_name)s where tenant_id = %(tenant_id)s
+
+-- query: set_preferences
+-- Merges preferences into a tenant's; an empty one is removed.
+update control.tenants
+   set preferences = (select coalesce(jsonb_object_agg(key, value), '{}')
+                        from jsonb_each(preferences || %(preferences)s::jsonb) where value <> '""')
+ where tenant_id = %(tenant_id)s
+
+-- query: put_issuer
+-- Registers an issuer, new or changed.
+insert into control.issuers (url, audience, jwks, tenants, platform)
+values (%(url)s, %(audience)s, %(jwks)s::jsonb, %(tenants)s, %(platform)s)
+on conflict (url) do update set audience = excluded.audience, jwks = excluded.jwks,
+    tenants = excluded.tenants, platform = excluded.platform
+
+-- query: list_issuers
+-- All issuers.
+select url, audience, jwks, tenants, platform, created_at from control.issuers order by url
+
+-- query: remove_issuer
+-- Removes an issuer: its tokens are refused from now on.
+delete from control.issuers where url = %(url)s
+
+-- query: put_tool
+-- Says whether a tool is enabled for a tenant.
+insert into control.tool_settings (tenant_id, tool, enabled) values (%(tenant_id)s, %(tool)s, %(enabled)s)
+on conflict (tenant_id, tool) do update set enabled = excluded.enabled
+
+-- query: configure_tool
+-- Merges settings into a tool's for a tenant; an empty one is removed.
+insert into control.tool_settings as s (tenant_id, tool, configuration)
+values (%(tenant_id)s, %(tool)s, (select coalesce(jsonb_object_agg(key, value), '{}')
+                                    from jsonb_each(%(configuration)s::jsonb) where value <> '""'))
+on conflict (tenant_id, tool) do update
+   set configuration = (select coalesce(jsonb_object_agg(key, value), '{}')
+                          from jsonb_each(s.configuration || %(configuration)s::jsonb) where value <> '""')
+
+-- query: add_key
+-- Stores an API key's digest.
+insert into control.api_keys (key_id, tenant_id, digest, subject_id, role, scopes, expires_at)
+values (%(key_id)s, %(tenant_id)s, %(digest)s, %(subject_id)s, %(role)s, %(scopes)s, %(expires_at)s)
+
+-- query: list_keys
+-- The API keys of a tenant, or of all.
+select key_id, tenant_id, subject_id as subject, role, scopes, created_at, expires_at, revoked_at
+  from control.api_keys where %(tenant_id)s::text is null or tenant_id = %(tenant_id)s
+ order by created_at, key_id
+
+-- query: revoke_key
+-- Revokes an API key.
+update control.api_keys set revoked_at = coalesce(revoked_at, now()) where key_id = %(key_id)s

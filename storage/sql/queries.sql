@@ -1,0 +1,201 @@
+-- Every statement of the application, named and described in one line.
+-- A *call* runs one tenant function, whose first argument is the tenant: one round trip.
+-- A *query* runs inside `cell.as_tenant(...)`, which has set the tenant, or on a control connection.
+
+-- call: open_run
+-- Finds or makes the thread, takes its lease and inserts the run.
+select * from tenantry.open_run(%(tenant_id)s, %(run_id)s, %(thread_id)s, %(new_thread)s, %(subject_id)s,
+    %(sees_all)s, %(lease_seconds)s, %(idempotency_key)s, %(digest)s)
+
+-- call: renew_lease
+-- Extends a lease; false when the run no longer holds it.
+select tenantry.renew_lease(%(tenant_id)s, %(run_id)s, %(thread_id)s, %(fence)s, %(lease_seconds)s) as held
+
+-- call: discard_run
+-- Undoes an opened run that was refused, and audits the refusal.
+select tenantry.discard_run(%(tenant_id)s, %(run_id)s, %(thread_id)s, %(new_thread)s, %(rows)s::jsonb)
+
+-- call: commit_turn
+-- Checkpoints, usage, audit and the run's end in one statement.
+select tenantry.commit_turn(%(tenant_id)s, %(thread_id)s, %(run_id)s, %(fence)s, %(rows)s::jsonb, %(blobs)b::bytea[])
+
+-- call: get_checkpoint
+-- One checkpoint with its channel values and pending writes; the latest without an id.
+select * from tenantry.get_checkpoint(%(tenant_id)s, %(thread_id)s, %(checkpoint_ns)s, %(checkpoint_id)s)
+
+-- call: search_passages
+-- The passages nearest to a question by meaning and by word.
+select * from tenantry.search_passages(%(tenant_id)s, %(query)s, %(vector)s, %(model)s, %(limit)s)
+
+-- query: set_tenant
+-- Says whose data this transaction may touch; local to it.
+select set_config('app.tenant_id', %(tenant_id)s, true)
+
+-- query: get_run
+-- A run of a visible thread; one whose lease ran out without an end has failed.
+select r.run_id, r.thread_id, r.created_at, r.finished_at, r.input_tokens, r.output_tokens,
+       case when r.status = 'running'
+             and not coalesce(t.lease_run_id = r.run_id and t.lease_until > now(), false)
+            then 'error' else r.status end as status
+  from tenantry.runs r join tenantry.threads t using (tenant_id, thread_id)
+ where r.tenant_id = %(tenant_id)s and r.run_id = %(run_id)s
+   and (%(sees_all)s or t.subject_id = %(subject_id)s)
+
+-- query: create_thread
+-- Makes an empty thread; nothing when the id is taken.
+insert into tenantry.threads (tenant_id, thread_id, subject_id, title)
+values (%(tenant_id)s, %(thread_id)s, %(subject_id)s, %(title)s)
+on conflict (tenant_id, thread_id) do nothing
+returning thread_id, title, created_at, updated_at
+
+-- query: get_thread
+-- A visible thread.
+select thread_id, title, created_at, updated_at from tenantry.threads
+ where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s
+   and (%(sees_all)s or subject_id = %(subject_id)s)
+
+-- query: list_threads
+-- Visible threads, latest first, from a cursor on.
+select thread_id, title, created_at, updated_at from tenantry.threads
+ where tenant_id = %(tenant_id)s and (%(sees_all)s or subject_id = %(subject_id)s)
+   and (%(after_id)s::uuid is null or (updated_at, thread_id) < (%(after_time)s, %(after_id)s::uuid))
+ order by updated_at desc, thread_id desc limit %(limit)s
+
+-- query: lock_thread
+-- A visible thread, locked, and whether a run is writing to it.
+select thread_id, coalesce(lease_until > now(), false) as busy from tenantry.threads
+ where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s
+   and (%(sees_all)s or subject_id = %(subject_id)s) for update
+
+-- query: delete_thread
+-- Deletes a thread; its runs go with it.
+delete from tenantry.threads where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s
+
+-- query: delete_checkpoints
+-- Deletes what LangGraph remembers of a thread.
+with written as (delete from tenantry.checkpoint_writes
+        where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s),
+     blobs as (delete from tenantry.checkpoint_blobs
+        where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s)
+delete from tenantry.checkpoints where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s
+
+-- query: find_document_by_content
+-- The document with this content.
+select document_id, title, media_type, size, sha256, passages, status, created_at, error
+  from tenantry.documents where tenant_id = %(tenant_id)s and sha256 = %(sha256)s
+
+-- query: lock_documents
+-- One upload of a tenant at a time counts and inserts.
+select pg_advisory_xact_lock(hashtextextended(%(tenant_id)s || '/documents', 7))
+
+-- query: count_documents
+-- How many documents the tenant has.
+select count(*) as documents from tenantry.documents where tenant_id = %(tenant_id)s
+
+-- query: add_document
+-- Stores a document's row.
+insert into tenantry.documents (tenant_id, document_id, subject_id, title, media_type, size, sha256,
+                                passages, embedding_model, status, created_at)
+values (%(tenant_id)s, %(document_id)s, %(subject_id)s, %(title)s, %(media_type)s, %(size)s, %(sha256)s,
+        %(passages)s, %(embedding_model)s, %(status)s, %(created_at)s)
+
+-- query: add_passages
+-- Stores a document's passages.
+insert into tenantry.passages (tenant_id, document_id, passage_id, ordinal, body, embedding_model, embedding)
+select %(tenant_id)s, %(document_id)s, p.id, p.ordinal, p.body, %(embedding_model)s, p.embedding::public.vector
+  from unnest(%(ids)s::uuid[], %(ordinals)s::int[], %(bodies)s::text[], %(vectors)s::text[])
+    as p(id, ordinal, body, embedding)
+
+-- query: get_document
+-- A document.
+select document_id, title, media_type, size, sha256, passages, status, created_at, error
+  from tenantry.documents where tenant_id = %(tenant_id)s and document_id = %(document_id)s
+
+-- query: list_documents
+-- Documents, latest first, from a cursor on.
+select document_id, title, media_type, size, sha256, passages, status, created_at, error
+  from tenantry.documents
+ where tenant_id = %(tenant_id)s
+   and (%(after_id)s::uuid is null or (created_at, document_id) < (%(after_time)s, %(after_id)s::uuid))
+ order by created_at desc, document_id desc limit %(limit)s
+
+-- query: delete_document
+-- Deletes a document; its passages go with it.
+delete from tenantry.documents
+ where tenant_id = %(tenant_id)s and document_id = %(document_id)s returning document_id
+
+-- query: sum_usage
+-- Usage per meter and model in a time span.
+select meter, model, sum(quantity)::bigint as quantity from tenantry.usage_events
+ where tenant_id = %(tenant_id)s and created_at >= %(from)s and created_at < %(to)s
+ group by meter, model order by meter, model
+
+-- query: list_audit
+-- Audit events, latest first, from a cursor on.
+select event_id, actor, subject_id, action, resource, outcome, run_id, thread_id, attributes, created_at
+  from tenantry.audit_events
+ where tenant_id = %(tenant_id)s
+   and (%(after_id)s::uuid is null or (created_at, event_id) < (%(after_time)s, %(after_id)s::uuid))
+ order by created_at desc, event_id desc limit %(limit)s
+
+-- query: list_keys
+-- The tenant's API keys, oldest first, from a cursor on.
+select * from tenantry.list_keys(%(limit)s, %(after_time)s, %(after_id)s)
+
+-- query: add_key
+-- Stores an API key's digest.
+select tenantry.add_key(%(key_id)s, %(digest)s, %(subject_id)s, %(role)s, %(scopes)s, %(expires_at)s) as created_at
+
+-- query: revoke_key
+-- Revokes an API key of the tenant.
+select tenantry.revoke_key(%(key_id)s) as revoked
+
+-- query: control_version
+-- Grows with every change of the control tables.
+select tenantry.control_version() as version
+
+-- query: tenant_record
+-- A tenant with its plan, preferences and tool settings.
+select * from tenantry.tenant_record(%(tenant_id)s)
+
+-- query: issuer_record
+-- A registered token issuer.
+select * from tenantry.issuer_record(%(url)s)
+
+-- query: authenticate_key
+-- The API key with this digest.
+select * from tenantry.authenticate_key(%(digest)s)
+
+-- query: who_am_i
+-- Whether the connected role could bypass row-level security, and what it owns.
+select r.rolname as role, r.rolsuper as superuser, r.rolbypassrls as bypasses, r.rolcreaterole as creates_roles,
+       r.rolcreatedb as creates_databases,
+       exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
+                where c.relowner = r.oid and n.nspname in ('tenantry', 'control')) as owns_tables,
+       exists (select 1 from pg_roles o where (o.rolsuper or o.rolbypassrls) and o.rolname <> r.rolname
+                  and pg_has_role(r.oid, o.oid, 'member')) as can_become_more
+  from pg_roles r where r.rolname = current_user
+
+-- query: has_schema
+-- Whether the migrations ever ran.
+select to_regnamespace('tenantry') is not null as migrated
+
+-- query: applied_migrations
+-- Numbers and checksums of the migrations that ran.
+select number, checksum from tenantry.applied_migrations() order by number
+
+-- query: open_tables
+-- Tenant tables that row-level security does not hold.
+select c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
+ where n.nspname = 'tenantry' and c.relkind in ('r', 'p')
+   and (not c.relrowsecurity or not c.relforcerowsecurity
+        or not exists (select 1 from pg_policy p where p.polrelid = c.oid
+                          and (select oid from pg_roles where rolname = 'tenantry_app') = any (p.polroles)))
+
+-- query: record_events
+-- Inserts usage and audit events outside a turn.
+select tenantry.commit_turn(%(tenant_id)s, null, null, null, %(rows)s::jsonb, null)
+
+-- call: record
+-- Inserts usage and audit events in a round trip of their own.
+select tenantry.commit_turn(%(tenant_id)s, null, null, null, %(rows)s::jsonb, null)
