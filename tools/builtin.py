@@ -1,0 +1,76 @@
+"""The tools every deployment has."""
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Annotated, Any, Protocol
+from zoneinfo import ZoneInfo
+
+from langchain_core.tools import BaseTool, tool
+from pydantic import Field
+
+from tenancy.document import Found
+from tenancy.ids import TenantId
+from tools.catalogue import ToolFactory
+
+PASSAGES = 5
+Query = Annotated[str, Field(min_length=1, max_length=1000, description="What to look for")]
+Zone = Annotated[str, Field(max_length=64, description="IANA time zone, such as Europe/Paris")]
+
+
+class Search(Protocol):
+    """Finds passages in what one tenant may read."""
+
+    async def search(self, tenant_id: TenantId, query: str, limit: int) -> Found:
+        """The `limit` best passages for `query`."""
+
+
+def built_ins(search: Search) -> Sequence[ToolFactory]:
+    """The factories of all built-in tools."""
+    return (clock(), document_search(search))
+
+
+def clock(now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> ToolFactory:
+    """A factory of `current_time`; `now` gives an aware instant."""
+
+    @tool
+    def current_time(timezone: Zone = "UTC") -> str:
+        """The current date and time, in a time zone if one is named."""
+        zone = _zone(timezone)
+        if zone is None:
+            return f"There is no time zone {timezone!r}. Name one like Europe/Paris or UTC."
+        return f"{now().astimezone(zone):%A %Y-%m-%d %H:%M %Z (UTC%z)}"
+
+    return lambda tenant: [current_time]
+
+
+def document_search(search: Search) -> ToolFactory:
+    """A factory of `search_documents`: the tenant is fixed when the tool is built."""
+
+    def factory(tenant: Mapping[str, Any]) -> list[BaseTool]:
+        tenant_id: TenantId | None = tenant["tenant_id"]
+
+        @tool(response_format="content_and_artifact")
+        async def search_documents(query: Query) -> tuple[str, Found | None]:
+            """Search this organisation's documents for passages that help to answer."""
+            if tenant_id is None:
+                return "There are no documents here.", None
+            found = await search.search(tenant_id, query, PASSAGES)
+            return _readable(found), found
+
+        return [search_documents]
+
+    return factory
+
+
+def _zone(name: str) -> tzinfo | None:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # unknown, malformed, or a folder of zones
+        return None
+
+
+def _readable(found: Found) -> str:
+    # Not numbered: the graph numbers what an answer cites, across all its searches.
+    if not found.passages:
+        return "Nothing in the documents matches."
+    return "\n\n".join(f"{passage.title}\n{passage.text}" for passage in found.passages)

@@ -1,0 +1,97 @@
+"""The execution gate: every call of a tool passes here, and what a tool does wrong stops here."""
+
+import asyncio
+import logging
+from functools import partial
+from typing import Any
+
+from langchain_core.messages import ToolCall
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, StructuredTool, Tool
+from langgraph.errors import GraphBubbleUp, is_invalid_resume
+
+from tenancy.errors import Invalid, TenantMismatch
+from tenancy.ids import TenantId
+from tools.arguments import model_arguments
+from tools.outcome import MAX_NAME, ToolOutcome, capped, failed, outcome_of
+from tools.threads import Busy, Threads
+from tools.toolbox import Toolbox, Usable
+
+__all__ = ["Gate", "ToolOutcome", "needs_approval"]
+
+log = logging.getLogger(__name__)
+
+# Stream handlers would show a client the text of a tool's exception, and the tokens of models
+# that a tool asks in private. Tracers switched on by the environment still see the call.
+QUIET = RunnableConfig(callbacks=[])
+
+
+class Gate:
+    """Runs what the model asks for, if the toolbox holds it; one for the whole process."""
+
+    def __init__(self, threads: Threads | None = None) -> None:
+        self._threads = threads or Threads()
+
+    async def run(
+        self, call: ToolCall, toolbox: Toolbox, *, tenant_id: TenantId, approved: bool = False
+    ) -> ToolOutcome:
+        """Answer one call; every failure of the tool is an answer too.
+
+        Raises `TenantMismatch` when a toolbox or a passage is another tenant's. A cancellation
+        and what LangGraph raises to pause a graph pass through.
+        """
+        if toolbox.tenant_id != tenant_id:
+            raise TenantMismatch("The toolbox belongs to another tenant.")
+        name = capped(call["name"], MAX_NAME)
+        usable = toolbox.get(call["name"])
+        if usable is None:
+            return failed(call, "refused", f"The tool `{name}` is not available.")
+        if usable.needs_approval and not approved:
+            return failed(call, "refused", f"The tool `{name}` needs a person's approval.")
+        try:
+            args = model_arguments(usable.tool, call["args"])
+        except Invalid as error:
+            text = f"The arguments of `{name}` are not valid: {error.message}"
+            return failed(call, "error", text)
+        return await self._run_in_time(usable, {**call, "args": args}, tenant_id)
+
+    async def _run_in_time(
+        self, usable: Usable, call: ToolCall, tenant_id: TenantId
+    ) -> ToolOutcome:
+        name, seconds = usable.spec.name, usable.spec.timeout.total_seconds()
+        deadline = asyncio.timeout(seconds)
+        try:
+            async with deadline:
+                said = await self._invoke(usable.tool, call, tenant_id)
+        except (GraphBubbleUp, TenantMismatch):
+            raise
+        except Busy:
+            return failed(call, "error", f"The tool `{name}` is busy. Try again later.")
+        except (Exception, SystemExit) as error:  # another's code: it never ends a run
+            if is_invalid_resume(error):
+                raise
+            if deadline.expired():
+                text = f"The tool `{name}` did not answer within {seconds:g} seconds."
+                return failed(call, "timeout", text)
+            log.debug("tool_failed", exc_info=True, extra={"tool": name, "tenant_id": tenant_id})
+            # The class alone: the text may quote a secret of the tenant or of the deployment.
+            return failed(call, "error", f"The tool `{name}` failed: {type(error).__name__}.")
+        return outcome_of(call, said, tenant_id)
+
+    async def _invoke(self, tool: BaseTool, call: ToolCall, tenant_id: TenantId) -> Any:
+        request: Any = {**call, "id": call["id"] or "", "type": "tool_call"}
+        if _blocks(tool):
+            return await self._threads.run(tenant_id, partial(tool.invoke, request, QUIET))
+        return await tool.ainvoke(request, QUIET)
+
+
+def needs_approval(call: ToolCall, toolbox: Toolbox) -> bool:
+    """Whether a person must approve before the gate runs the call."""
+    usable = toolbox.get(call["name"])
+    return usable is not None and usable.needs_approval
+
+
+def _blocks(tool: BaseTool) -> bool:
+    if isinstance(tool, StructuredTool | Tool):
+        return tool.coroutine is None
+    return type(tool)._arun is BaseTool._arun

@@ -1,0 +1,77 @@
+"""What becomes of a call: an answer for the model, and what the engine keeps beside it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from langchain_core.messages import ToolCall, ToolMessage
+
+from tenancy.document import Found, Passage
+from tenancy.errors import TenantMismatch
+from tenancy.ids import TenantId
+from tenancy.text import clean
+
+Status = Literal["ok", "refused", "error", "timeout"]
+
+MAX_CHARACTERS = 16_000  # about 4,000 tokens: a tool may not fill the model's context alone
+MAX_NAME = 64
+CUT = "\n[cut]"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutcome:
+    """How a call ended. `message` answers the model; its text is untrusted, like any tool's.
+
+    `embedding_tokens` of `embedding_model` were consumed by a search, 0 by anything else.
+    """
+
+    message: ToolMessage
+    status: Status
+    passages: Sequence[Passage] = ()
+    embedding_model: str = ""
+    embedding_tokens: int = 0
+
+
+def outcome_of(call: ToolCall, said: Any, tenant_id: TenantId) -> ToolOutcome:
+    """The outcome of what a tool said; raises `TenantMismatch` over a foreign passage."""
+    if not isinstance(said, ToolMessage):  # a Command would let a plugin write the graph's state
+        return failed(call, "error", f"The tool `{call['name']}` gave no usable answer.")
+    passages = _passages(said.artifact)
+    if any(passage.tenant_id != tenant_id for passage in passages):
+        raise TenantMismatch("A tool returned another tenant's passage.")
+    found = said.artifact if isinstance(said.artifact, Found) else Found((), "", 0)
+    return ToolOutcome(
+        _message(call, str(said.text), failed=said.status == "error"),
+        "error" if said.status == "error" else "ok",
+        passages,
+        found.embedding_model,
+        found.embedding_tokens,
+    )
+
+
+def _passages(artifact: Any) -> tuple[Passage, ...]:
+    pieces = artifact.passages if isinstance(artifact, Found) else artifact
+    if not isinstance(pieces, list | tuple):
+        return ()
+    return tuple(piece for piece in pieces if isinstance(piece, Passage))
+
+
+def failed(call: ToolCall, status: Status, text: str) -> ToolOutcome:
+    """The outcome of a call that gave nothing but a reason."""
+    return ToolOutcome(_message(call, text, failed=True), status)
+
+
+def _message(call: ToolCall, text: str, *, failed: bool) -> ToolMessage:
+    # Made anew: a tool's own message could carry another call's id, or things for the state.
+    return ToolMessage(
+        capped(text),
+        name=capped(call["name"], MAX_NAME),
+        tool_call_id=call["id"] or "",
+        status="error" if failed else "success",
+    )
+
+
+def capped(text: str, limit: int = MAX_CHARACTERS) -> str:
+    """Text that may enter state, at most `limit` characters of it."""
+    sound = clean(text)
+    return sound if len(sound) <= limit else sound[: limit - len(CUT)] + CUT
