@@ -1,0 +1,103 @@
+"""A file to a stored document, its passages, their vectors and what they cost: all or nothing."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import sha256
+from uuid import uuid4, uuid5
+
+from knowledge.parse import Parsed, parse, title_of
+from knowledge.ports import Documents, Embedded, Embedder
+from knowledge.split import split
+from tenancy.document import Document, DocumentStatus, NewPassage
+from tenancy.errors import PayloadTooLarge
+from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
+from tenancy.usage import Meter, UsageEvent, usage_event_id
+
+MAX_UPLOAD_BYTES = 25 * 1024 * 1024
+UNTITLED = "Untitled"
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it was sent; a `title` replaces the one found in the file."""
+
+    name: str
+    data: bytes
+    title: str | None = None
+    media_type: str | None = None
+
+
+class Library:
+    """Takes files in."""
+
+    def __init__(self, embedder: Embedder, documents: Documents) -> None:
+        self._embedder = embedder
+        self._documents = documents
+
+    async def add(
+        self, tenant_id: TenantId, subject_id: SubjectId, upload: Upload, *, max_documents: int
+    ) -> tuple[Document, bool]:
+        """The document of this content, and whether it is new to the tenant.
+
+        Raises `PayloadTooLarge`, `UnsupportedMedia`, `Invalid` or `QuotaExceeded`; then nothing
+        is stored.
+        """
+        if len(upload.data) > MAX_UPLOAD_BYTES:
+            raise PayloadTooLarge(f"Files may have up to {MAX_UPLOAD_BYTES // 1024**2} MiB.")
+        digest = await asyncio.to_thread(_digest, upload.data)
+        if twin := await self._documents.find_by_content(tenant_id, digest):
+            return twin, False
+        parsed, texts = await asyncio.to_thread(_read, upload)
+        embedded = await self._embedder.embed(texts)
+        document = _document(upload, parsed, digest, passages=len(texts))
+        stored = await self._documents.add(
+            tenant_id,
+            document,
+            _passages(document.document_id, texts, embedded),
+            embedding_model=self._embedder.model,
+            subject_id=subject_id,
+            usage=_usage(document, subject_id, self._embedder.model, embedded.tokens),
+            max_documents=max_documents,
+        )
+        return stored, stored.document_id == document.document_id
+
+
+def _digest(data: bytes) -> bytes:
+    return sha256(data).digest()
+
+
+def _read(upload: Upload) -> tuple[Parsed, list[str]]:
+    parsed = parse(upload.name, upload.data, upload.media_type)
+    return parsed, split(parsed.text, parsed.media_type)
+
+
+def _document(upload: Upload, parsed: Parsed, digest: bytes, *, passages: int) -> Document:
+    return Document(
+        document_id=DocumentId(uuid4()),
+        title=title_of(upload.title) or parsed.title or UNTITLED,
+        media_type=parsed.media_type,
+        size=len(upload.data),
+        sha256=digest,
+        passages=passages,
+        status=DocumentStatus.READY,
+        created_at=datetime.now(UTC),
+    )
+
+
+def _passages(
+    document_id: DocumentId, texts: Sequence[str], embedded: Embedded
+) -> list[NewPassage]:
+    return [
+        NewPassage(PassageId(uuid5(document_id, str(ordinal))), ordinal, text, vector)
+        for ordinal, (text, vector) in enumerate(zip(texts, embedded.vectors, strict=True))
+    ]
+
+
+def _usage(document: Document, subject_id: SubjectId, model: str, tokens: int) -> list[UsageEvent]:
+    if tokens < 1:
+        return []
+    meter = Meter.EMBEDDING_TOKENS
+    event_id = usage_event_id(document.document_id, meter, "document")
+    return [UsageEvent(event_id, meter, tokens, model, None, subject_id, document.created_at)]

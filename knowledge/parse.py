@@ -1,0 +1,56 @@
+"""A file's text, its media type and its title."""
+
+import re
+from dataclasses import dataclass
+
+from knowledge.headings import first_heading
+from knowledge.markup import read_html
+from knowledge.media import HTML, MARKDOWN, PDF, base_name, media_type_of
+from knowledge.pdf import read_pdf
+from knowledge.plaintext import clean, decode
+from tenancy.errors import Invalid
+
+MAX_TITLE_CHARACTERS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """What a file says. `text` is never blank; of HTML it has Markdown's headings."""
+
+    text: str
+    media_type: str
+    title: str | None
+
+
+def parse(name: str, data: bytes, declared: str | None = None) -> Parsed:
+    """Read a file; raises `UnsupportedMedia` for its kind and `Invalid` for its state."""
+    media_type = media_type_of(name, data, declared)
+    if not data.strip():
+        raise Invalid("file", "is empty")
+    raw, own_title = _read(media_type, data)
+    text = clean(raw)
+    if not text.strip():
+        raise Invalid("file", "holds no text" + (": is it a scan?" if media_type == PDF else ""))
+    if media_type == MARKDOWN:
+        own_title = first_heading(text)
+    return Parsed(text, media_type, title_of(own_title) or title_of(_stem(name)))
+
+
+def title_of(text: str | None) -> str | None:
+    """`text` on one line and cut to what a title may hold; None when nothing is left."""
+    words = " ".join(clean(text or "").split())
+    return words[:MAX_TITLE_CHARACTERS].rstrip() or None
+
+
+def _read(media_type: str, data: bytes) -> tuple[str, str | None]:
+    if media_type == PDF:
+        return read_pdf(data)
+    if media_type == HTML:
+        return read_html(decode(data))
+    return decode(data), None
+
+
+def _stem(name: str) -> str:
+    stem = re.sub(r"\.[A-Za-z0-9]{1,10}\Z", "", base_name(name)[-1000:])
+    words = re.sub(r"[-_\s]+", " ", stem).strip()
+    return words[:1].upper() + words[1:]

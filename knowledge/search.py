@@ -1,0 +1,38 @@
+"""A question to the passages of one tenant that bear on it."""
+
+from knowledge.plaintext import clean
+from knowledge.ports import Embedder, PassageIndex
+from tenancy.document import Found
+from tenancy.ids import TenantId
+
+_END_CHARACTERS = 500  # MiniLM reads about 1,000; pasted text has its question at either end
+
+
+class Search:
+    """Finds passages by meaning and by word."""
+
+    def __init__(self, embedder: Embedder, index: PassageIndex) -> None:
+        self._embedder = embedder
+        self._index = index
+
+    async def search(self, tenant_id: TenantId, query: str, limit: int) -> Found:
+        """The best `limit` passages of the tenant, best first; none for a blank query."""
+        question = _question(query)
+        if not question or limit < 1:
+            return Found((), self._embedder.model, 0)
+        embedded = await self._embedder.embed([question])
+        passages = await self._index.search(
+            tenant_id,
+            question,
+            embedded.vectors[0],
+            embedding_model=self._embedder.model,
+            limit=limit,
+        )
+        return Found(passages, self._embedder.model, embedded.tokens)
+
+
+def _question(query: str) -> str:
+    text = clean(query).strip()
+    if len(text) <= 2 * _END_CHARACTERS:
+        return text
+    return f"{text[:_END_CHARACTERS]} {text[-_END_CHARACTERS:]}"
