@@ -1,0 +1,1 @@
+"""One file per node, in the order of the graph."""

@@ -1,0 +1,81 @@
+"""Do what the model asked for."""
+
+import asyncio
+
+from langchain_core.messages import AIMessage, AnyMessage, InvalidToolCall, ToolMessage
+
+from graph.approval import Approved, Rejected, approvals
+from graph.notes import with_notes
+from graph.passages import numbered
+from graph.ports import Turn
+from graph.state import AgentState, NumberedPassage, Update
+from tenancy.audit import Outcome
+from tenancy.usage import Meter
+from tools.gate import Gate, ToolOutcome
+from tools.toolbox import Toolbox, Toolboxes
+
+OUTCOMES = {"ok": Outcome.ALLOWED, "refused": Outcome.REFUSED}
+
+
+async def run_tools(state: AgentState, turn: Turn, *, toolboxes: Toolboxes, gate: Gate) -> Update:
+    """Run every requested tool through the gate, after a person's approval where one is needed."""
+    asked = state["messages"][-1]
+    if not isinstance(asked, AIMessage):
+        return {}
+    toolbox = toolboxes.of(turn.tenant, turn.principal)
+    decided = approvals(asked.tool_calls, toolbox)
+    outcomes = await asyncio.gather(*(_run(each, toolbox, gate, turn) for each in decided))
+    messages: list[AnyMessage] = [_unreadable(call) for call in asked.invalid_tool_calls]
+    passages = list(state["passages"])
+    for outcome in outcomes:
+        _record(turn, outcome)
+        messages.append(_answer(outcome, passages))
+    return {"messages": messages, "passages": passages}
+
+
+async def _run(
+    decided: Approved | Rejected, toolbox: Toolbox, gate: Gate, turn: Turn
+) -> ToolOutcome:
+    call = decided.call
+    if isinstance(decided, Rejected):
+        message = ToolMessage(
+            f"A person rejected this call. {decided.reason}".strip(),
+            tool_call_id=call["id"] or "",
+            name=call["name"],
+            status="error",
+        )
+        return ToolOutcome(message, "refused")
+    return await gate.run(
+        call, toolbox, tenant_id=turn.principal.tenant_id, approved=decided.by_person
+    )
+
+
+def _answer(outcome: ToolOutcome, passages: list[NumberedPassage]) -> ToolMessage:
+    """The tool's message; passages it found move to the numbered ones that the prompt shows."""
+    message = with_notes(outcome.message, status=outcome.status)
+    if not outcome.passages:
+        return message
+    known = {passage["passage_id"]: passage["n"] for passage in passages}
+    fresh = numbered(outcome.passages, after=passages)
+    passages.extend(fresh)
+    known |= {passage["passage_id"]: passage["n"] for passage in fresh}
+    numbers = [known[str(passage.passage_id)] for passage in outcome.passages]
+    listed = ", ".join(f"[{n}]" for n in numbers)
+    return message.model_copy(update={"content": f"Found the passages {listed}."})
+
+
+def _record(turn: Turn, outcome: ToolOutcome) -> None:
+    name, part = outcome.message.name or "", outcome.message.tool_call_id
+    turn.did("tool.run", name, OUTCOMES.get(outcome.status, Outcome.FAILED), status=outcome.status)
+    if outcome.status != "refused":
+        turn.used(Meter.TOOL_CALLS, 1, name, part)
+    turn.used(Meter.EMBEDDING_TOKENS, outcome.embedding_tokens, outcome.embedding_model, part)
+
+
+def _unreadable(call: InvalidToolCall) -> ToolMessage:
+    return ToolMessage(
+        "The arguments of this call are not valid JSON.",
+        tool_call_id=call["id"] or "",
+        name=call["name"] or "",
+        status="error",
+    )
