@@ -1,0 +1,78 @@
+"""Which scope a route needs: said once, beside the route, and checked before its body is read."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from server.middleware import principal_in
+from server.problems import problem_of, problem_of_http, problem_of_validation
+from server.services import Services
+from tenancy.audit import Outcome
+from tenancy.errors import Refusal, Unavailable
+from tenancy.principal import Principal, Scope
+
+F = TypeVar("F", bound=Callable[..., Any])
+Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+Refused = (Refusal, RequestValidationError, HTTPException)
+
+
+def needs(scope: Scope) -> Callable[[F], F]:
+    """Declare the scope that an endpoint needs."""
+
+    def declare(endpoint: F) -> F:
+        endpoint.__dict__["scope"] = scope
+        return endpoint
+
+    return declare
+
+
+class ScopedRoute(APIRoute):
+    """A route that checks its scope before FastAPI reads the body, and audits what it refuses."""
+
+    def get_route_handler(self) -> Handler:
+        """FastAPI's handler behind the check. A route without a scope is a fault in our code."""
+        handle = super().get_route_handler()
+        scope: Scope | None = getattr(self.endpoint, "scope", None)
+        if scope is None:
+            raise TypeError(f"{self.path} declares no scope")
+
+        async def guarded(request: Request) -> Response:
+            principal = principal_in(request.scope)
+            try:
+                principal.require(scope)
+                return await handle(request)
+            except Refused as error:
+                if not getattr(request.state, "audited", False):
+                    await _audit(request, principal, self.operation, error)
+                raise
+
+        return guarded
+
+    @property
+    def operation(self) -> str:
+        """The route's name in the audit: `POST /v1/chat`."""
+        return f"{min(self.methods or ['GET'])} {self.path}"
+
+
+async def _audit(
+    request: Request, principal: Principal, operation: str, error: BaseException
+) -> None:
+    """Leave one record of a refusal; a refusal is not turned into a failure by its record."""
+    services: Services = request.app.state.services
+    event = services.event(principal, operation, "", Outcome.REFUSED, status=_status(error))
+    try:
+        await services.ledger.record(principal.tenant_id, audit=[event])
+    except Unavailable:
+        return
+
+
+def _status(error: BaseException) -> int:
+    if isinstance(error, RequestValidationError):
+        return problem_of_validation(error).status
+    if isinstance(error, HTTPException):
+        return problem_of_http(error).status
+    return problem_of(error).status if isinstance(error, Refusal) else 500

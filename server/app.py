@@ -1,0 +1,56 @@
+"""The ASGI application."""
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import FastAPI
+
+from server.metrics import MetricsMiddleware
+from server.middleware import AuthenticationMiddleware, BodyLimitMiddleware
+from server.problems import install
+from server.routes import account, chat, documents, keys, ops, runs, search, threads
+from server.services import Services
+
+ROUTERS = (chat, runs, threads, documents, search, account, keys)
+DESCRIPTION = "One agent engine for thousands of tenants. Send a token or key as `Bearer`."
+
+
+def create_app(services: Services, *, version: str) -> FastAPI:
+    """The application over `services`, which it opens when it starts and closes when it ends."""
+    app = FastAPI(
+        title="Tenantry",
+        version=version,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=_lifespan,
+    )
+    app.state.services = services
+    install(app)
+    app.include_router(ops.router)
+    for module in ROUTERS:
+        app.include_router(module.router)
+    ops.mount_assets(app)
+    app.add_middleware(BodyLimitMiddleware)
+    app.add_middleware(AuthenticationMiddleware, authenticator=services.authenticator)
+    app.add_middleware(MetricsMiddleware)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    services: Services = app.state.services
+    await services.open()
+    watching = asyncio.create_task(services.control.watch())
+    gc.collect()
+    gc.freeze()  # what start-up made lives for ever: no later collection walks it
+    try:
+        yield
+    finally:
+        await services.runner.drain()
+        watching.cancel()
+        with suppress(asyncio.CancelledError):
+            await watching
+        await services.close()

@@ -1,0 +1,144 @@
+"""A credential becomes a principal. Nothing after this line reads a token or a key."""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol
+
+from server.api_keys import parse
+from server.refusal import BadCredential
+from server.tokens import TokenVerifier, peek_issuer
+from tenancy.credentials import ApiKey, Issuer
+from tenancy.ids import TenantId
+from tenancy.principal import TENANT_SCOPES, Principal, Role, Scope, known_scopes, scopes_of
+from tenancy.tenant import Tenant
+
+RawHeaders = Iterable[tuple[bytes, bytes]]
+
+BEARER = re.compile(rb"bearer +([\x21-\x7e]+)", re.IGNORECASE)
+BARE = re.compile(rb"([\x21-\x7e]+)")
+CREDENTIAL_HEADERS = {b"authorization": BEARER, b"x-api-key": BARE}
+
+
+class Directory(Protocol):
+    """Who may vouch for whom, as the control database knows it. Raises `Unavailable`."""
+
+    async def issuer(self, url: str) -> Issuer | None:
+        """The registered issuer with exactly this URL."""
+        ...
+
+    async def api_key(self, digest: bytes) -> ApiKey | None:
+        """The key with this digest, expired and revoked ones included."""
+        ...
+
+    async def tenant(self, tenant_id: TenantId) -> Tenant | None:
+        """The tenant, suspended ones included."""
+        ...
+
+
+def utc_now() -> datetime:
+    """The present, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+class Authenticator:
+    """Asks each reader in turn: it answers None ("not mine") or raises ("mine and bad")."""
+
+    def __init__(self, directory: Directory, clock: Callable[[], datetime] = utc_now) -> None:
+        self._directory = directory
+        self._clock = clock
+        self._verifier = TokenVerifier()
+
+    async def authenticate(self, headers: RawHeaders) -> Principal:
+        """Return the caller; raises `NotAuthenticated`, `TenantSuspended` or `Unavailable`."""
+        text = credential_in(headers)
+        principal = await self._from_key(text) or await self._from_token(text)
+        if principal is None:
+            raise BadCredential("the credential is neither a key nor a token")
+        if principal.role is not Role.OPERATOR:
+            await self._require_served(principal.tenant_id)
+        return principal
+
+    async def _from_key(self, text: str) -> Principal | None:
+        digest = parse(text)
+        if digest is None:
+            return None
+        key = await self._directory.api_key(digest)
+        if key is None:
+            raise BadCredential("the key is unknown")
+        self._require_valid(key)
+        return Principal(
+            key.tenant_id, key.subject_id, key.role, scopes_of_key(key), f"key:{key.key_id}"
+        )
+
+    def _require_valid(self, key: ApiKey) -> None:
+        if key.revoked_at is not None:
+            raise BadCredential("the key is revoked")
+        if key.expires_at is not None and key.expires_at <= self._clock():
+            raise BadCredential("the key has expired")
+        if key.role is Role.OPERATOR:
+            raise BadCredential("a key belongs to a tenant and cannot name an operator")
+
+    async def _from_token(self, text: str) -> Principal | None:
+        url = peek_issuer(text)
+        if url is None:
+            return None
+        issuer = await self._directory.issuer(url)
+        if issuer is None:
+            raise BadCredential("the issuer is unknown")
+        claims = self._verifier.verify(text, issuer, now=self._clock())
+        scopes = scopes_of_token(claims.role, claims.words)
+        return Principal(
+            claims.tenant_id, claims.subject_id, claims.role, scopes, f"issuer:{issuer.url}"
+        )
+
+    async def _require_served(self, tenant_id: TenantId) -> None:
+        tenant = await self._directory.tenant(tenant_id)
+        if tenant is None:
+            raise BadCredential("the tenant is unknown")
+        tenant.require_active()
+
+
+def credential_in(headers: RawHeaders) -> str:
+    """The one credential that a request carries; raises `BadCredential` for none or two."""
+    found = {
+        _read(CREDENTIAL_HEADERS[name.lower()], value)
+        for name, value in headers
+        if name.lower() in CREDENTIAL_HEADERS
+    }
+    if len(found) != 1:
+        raise BadCredential("there are two credentials" if found else "there is no credential")
+    return found.pop()
+
+
+def _read(form: re.Pattern[bytes], value: bytes) -> str:
+    match = form.fullmatch(value.strip(b" \t"))
+    if match is None:
+        raise BadCredential("a credential header is malformed")
+    return match[1].decode()
+
+
+def scopes_of_token(role: Role, words: frozenset[str] | None) -> frozenset[Scope]:
+    """The role's scopes narrowed by the token's words.
+
+    A service has what its words name. `threads:debug` is in no role: an admin has it by naming it.
+    """
+    named = known_scopes(words or ())
+    if role is Role.SERVICE:
+        return (named & TENANT_SCOPES) - {Scope.THREADS_DEBUG}
+    granted_separately = {Scope.THREADS_DEBUG} if role is Role.ADMIN else frozenset[Scope]()
+    return scopes_of(role, words) | (named & granted_separately)
+
+
+def scopes_of_key(key: ApiKey) -> frozenset[Scope]:
+    """The scopes granted on a key: a service's words as they are, another role narrowed by them.
+
+    A key of another role without words has all of its role.
+    """
+    if key.role is Role.SERVICE:
+        return known_scopes(key.scopes) & TENANT_SCOPES
+    return scopes_of_token(key.role, _words(key.scopes))
+
+
+def _words(scopes: Sequence[str]) -> frozenset[str] | None:
+    return frozenset(scopes) or None

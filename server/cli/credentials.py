@@ -1,0 +1,204 @@
+"""`tenantry token …`, `tenantry issuer …`, `tenantry key …`"""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from server.cli import app
+from server.cli.terminal import (
+    DataDir,
+    Json,
+    TenantName,
+    control_for,
+    duration,
+    settings_for,
+    show,
+)
+from tenancy.credentials import ApiKey, Issuer
+from tenancy.errors import Invalid, Misconfigured
+from tenancy.ids import KeyId, parse_subject_id, parse_tenant_id
+from tenancy.principal import TENANT_SCOPES, Role, Scope
+
+tokens = typer.Typer(help="Issue tokens for development.", no_args_is_help=True)
+issuers = typer.Typer(help="Register the issuers whose tokens are accepted.", no_args_is_help=True)
+keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+app.add_typer(tokens, name="token")
+app.add_typer(issuers, name="issuer")
+app.add_typer(keys, name="key")
+
+Subject = Annotated[str, typer.Option("--subject", help="Who the caller is inside the tenant.")]
+RoleName = Annotated[Role, typer.Option("--role")]
+Scopes = Annotated[list[str] | None, typer.Option("--scope", help="Narrows the role; repeatable.")]
+
+
+@tokens.command("issue")
+def issue(
+    tenant: TenantName,
+    subject: Subject,
+    role: RoleName = Role.MEMBER,
+    ttl: Annotated[str, typer.Option("--ttl", help="90s, 15m, 1h, 7d")] = "1h",
+    scope: Scopes = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Print a token of the development issuer, and nothing else."""
+    settings = settings_for(data_dir)
+    from server.dev_issuer import load_or_create
+    from server.settings import Environment
+
+    if settings.environment is Environment.PRODUCTION:
+        raise Misconfigured("Production issues no tokens: register your issuer instead.")
+    issuer = load_or_create(settings.data_dir, settings.audience)
+    typer.echo(
+        issuer.sign(
+            parse_tenant_id(tenant, "--tenant"),
+            parse_subject_id(subject, "--subject"),
+            role,
+            duration(ttl),
+            scopes=_scopes(scope) or None,
+        )
+    )
+
+
+@issuers.command("add")
+def add_issuer(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The `iss` of its tokens, exactly.")],
+    jwks: Annotated[Path | None, typer.Option("--jwks", help="File with its key set.")] = None,
+    jwks_url: Annotated[str | None, typer.Option("--jwks-url", hidden=True)] = None,
+    audience: Annotated[str | None, typer.Option("--audience")] = None,
+    tenant: Annotated[list[str] | None, typer.Option("--tenant", help="Repeatable.")] = None,
+    any_tenant: Annotated[bool, typer.Option("--any-tenant")] = False,
+    platform: Annotated[bool, typer.Option("--platform", help="May name operators.")] = False,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Register an issuer, or replace its keys; it may speak only for the tenants named here."""
+    if jwks_url is not None:
+        raise Misconfigured("Key sets are not fetched yet: save the set and pass --jwks FILE.")
+    if jwks is None:
+        raise Invalid("--jwks", "is missing")
+    if bool(tenant) == any_tenant:
+        raise Invalid("--tenant", "or --any-tenant is needed, and not both")
+    if not url.strip() or len(url) > 512:
+        raise Invalid("URL", "must be 1 to 512 characters")
+    from server.jwks import vet_jwks
+
+    document = _read_json(jwks)
+    vet_jwks(document)
+    named = [parse_tenant_id(each, "--tenant") for each in tenant or []]
+    with control_for(data_dir) as control:
+        for tenant_id in named:
+            control.tenant(tenant_id)
+        issuer = Issuer(
+            url=url,
+            audience=audience or settings_for(data_dir).audience,
+            jwks=document,
+            tenants=None if any_tenant else frozenset(named),
+            platform=platform,
+        )
+        control.put_issuer(issuer)
+    show({"url": url, "audience": issuer.audience, "tenants": tenant}, as_json=as_json)
+
+
+@issuers.command("list")
+def list_issuers(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """List the registered issuers."""
+    with control_for(data_dir) as control:
+        rows = control.issuers()
+    found = [row | {"keys": [key.get("kid") for key in row["jwks"]["keys"]]} for row in rows]
+    columns = ("url", "audience", "tenants", "platform", "keys", "created_at")
+    show([{name: row[name] for name in columns} for row in found], as_json=as_json, columns=columns)
+
+
+@issuers.command("remove")
+def remove_issuer(
+    url: Annotated[str, typer.Argument(metavar="URL")], data_dir: DataDir = None
+) -> None:
+    """Refuse an issuer's tokens from now on."""
+    with control_for(data_dir) as control:
+        control.remove_issuer(url)
+
+
+@keys.command("create")
+def create_key(
+    tenant: TenantName,
+    subject: Subject,
+    role: RoleName = Role.MEMBER,
+    ttl: Annotated[str | None, typer.Option("--ttl", help="Without it, it never expires.")] = None,
+    scope: Scopes = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Create an API key and show it, once."""
+    from server import api_keys
+
+    if role is Role.OPERATOR:
+        raise Invalid("--role", "operator is no role inside a tenant")
+    now = datetime.now(UTC)
+    key_id, text, digest = api_keys.mint()
+    key = ApiKey(
+        key_id=key_id,
+        tenant_id=parse_tenant_id(tenant, "--tenant"),
+        subject_id=parse_subject_id(subject, "--subject"),
+        role=role,
+        scopes=_granted(role, scope),
+        created_at=now,
+        expires_at=None if ttl is None else now + duration(ttl),
+    )
+    with control_for(data_dir) as control:
+        control.tenant(key.tenant_id)
+        control.add_key(key, digest)
+    show({"key_id": str(key_id), "key": text}, as_json=as_json)
+
+
+@keys.command("list")
+def list_keys(
+    tenant: Annotated[str | None, typer.Option("--tenant")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """List the API keys of a tenant, or of all."""
+    with control_for(data_dir) as control:
+        rows = control.keys(None if tenant is None else parse_tenant_id(tenant, "--tenant"))
+    columns = ("key_id", "tenant_id", "subject", "role", "scopes", "expires_at", "revoked_at")
+    show(rows, as_json=as_json, columns=columns)
+
+
+@keys.command("revoke")
+def revoke_key(
+    key_id: Annotated[UUID, typer.Argument(metavar="KEY_ID")], data_dir: DataDir = None
+) -> None:
+    """Revoke an API key for good."""
+    with control_for(data_dir) as control:
+        control.revoke_key(KeyId(key_id))
+
+
+def _granted(role: Role, scope: list[str] | None) -> tuple[str, ...]:
+    """The scopes on a key: a service without any said may do what a member may."""
+    from tenancy.principal import MEMBER_SCOPES
+
+    said = _scopes(scope)
+    if role is Role.SERVICE and not said:
+        return tuple(sorted(MEMBER_SCOPES))
+    return said
+
+
+def _scopes(said: list[str] | None) -> tuple[str, ...]:
+    known = {each.value for each in TENANT_SCOPES}
+    for word in said or []:
+        if word not in known:
+            raise Invalid("--scope", f"{word} is none of {', '.join(sorted(known))}")
+    return tuple(Scope(word).value for word in said or [])
+
+
+def _read_json(path: Path) -> dict[str, object]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise Invalid("--jwks", f"{path} cannot be read as JSON") from None
+    if not isinstance(document, dict):
+        raise Invalid("--jwks", "is no key set")
+    return document

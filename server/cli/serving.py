@@ -1,0 +1,93 @@
+"""`tenantry up`, `serve`, `worker`, `migrate`, `doctor`."""
+
+from typing import Annotated
+
+import typer
+
+from server.cli import app
+from server.cli.terminal import DataDir, Json, settings_for, show, stores_for
+
+Host = Annotated[str | None, typer.Option("--host", help="Address to serve on.")]
+Port = Annotated[int | None, typer.Option("--port", min=0, max=65535, help="Port to serve on.")]
+
+
+@app.command("up")
+def up(
+    demo: Annotated[bool, typer.Option("--demo", help="With two rival tenants.")] = False,
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Start everything: stores, migrations and the server, until Ctrl-C."""
+    settings = settings_for(data_dir, host=host, port=port)
+    from server.supervisor import run_up
+
+    if not demo:
+        raise typer.Exit(run_up(settings, None))
+    from server.demo.setup import demo_of
+
+    raise typer.Exit(run_up(settings, demo_of(settings)))
+
+
+@app.command("serve")
+def serve(
+    host: Host = None,
+    port: Port = None,
+    data_dir: DataDir = None,
+    parent_fd: Annotated[int | None, typer.Option("--parent-fd", hidden=True)] = None,
+) -> None:
+    """Serve, on stores that are there and migrated."""
+    settings = settings_for(data_dir, host=host, port=port)
+    from server.serving import serve as run
+
+    if settings.database_url is not None and settings.redis_url is not None:
+        run(
+            settings,
+            database_url=settings.database_url.get_secret_value(),
+            redis_url=settings.redis_url.get_secret_value(),
+            parent_fd=parent_fd,
+        )
+        return
+    from server.stores import attached
+
+    with attached(settings) as stores:
+        given = settings.database_url
+        app_url = stores.app_url if given is None else given.get_secret_value()
+        run(settings, database_url=app_url, redis_url=stores.redis_url, parent_fd=parent_fd)
+
+
+@app.command("migrate")
+def migrate(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Bring the database up to date, and make the roles that are missing."""
+    with stores_for(data_dir) as (_, stores):
+        from server.stores import prepare
+
+        applied = prepare(stores)
+    if as_json:
+        show({"applied": applied}, as_json=True)
+    else:
+        typer.echo("\n".join(applied) or "The database is up to date.")
+
+
+@app.command("worker")
+def worker(
+    once: Annotated[bool, typer.Option("--once", help="One round, then exit.")] = False,
+    data_dir: DataDir = None,
+) -> None:
+    """Keep the deployment in shape: indexes for large tenants."""
+    with stores_for(data_dir) as (_, stores):
+        from server.worker import run_worker
+
+        run_worker(stores, once=once)
+
+
+@app.command("doctor")
+def doctor(data_dir: DataDir = None, as_json: Json = False) -> None:
+    """Check settings, stores, roles, isolation, model and tools."""
+    settings = settings_for(data_dir)
+    from server.doctor import examine
+
+    findings = examine(settings)
+    show(findings, as_json=as_json, columns=("check", "ok", "detail"))
+    if not all(each["ok"] for each in findings):
+        raise typer.Exit(1)

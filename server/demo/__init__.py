@@ -1,0 +1,1 @@
+"""Two rival companies whose documents contradict each other, for demonstrations and tests."""

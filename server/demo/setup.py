@@ -1,0 +1,83 @@
+"""Two rival tenants whose documents contradict each other."""
+
+import asyncio
+import shlex
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+
+from server.dev_issuer import load_or_create
+from server.loading import load_files
+from server.settings import Settings
+from server.stores import Stores
+from server.wiring import build_services
+from storage.control import Control, control
+from tenancy.errors import Conflict, Failure
+from tenancy.ids import PlanId, SubjectId, TenantId
+from tenancy.principal import Role
+
+FOLDER = Path(__file__).parent
+TENANTS = {
+    TenantId("acme"): ("Acme Office Supply", PlanId("pro")),
+    TenantId("globex"): ("Globex Workspace", PlanId("free")),
+}
+QUESTION = "How many days do I have to return an item?"
+ORDERS = "orders.csv"
+ORDER_TOOL = "order_status"
+TOKEN_LIFE = timedelta(hours=12)
+
+
+def demo_of(settings: Settings) -> Callable[[Stores], str]:
+    """What `up --demo` does once the stores are there; it returns what to print."""
+
+    def prepare(stores: Stores) -> str:
+        with control(stores.owner()) as admin:
+            for tenant_id, (display_name, plan_id) in TENANTS.items():
+                _create(admin, tenant_id, display_name, plan_id)
+        asyncio.run(_ingest(settings, stores))
+        return _greeting(settings)
+
+    return prepare
+
+
+def _create(admin: Control, tenant_id: TenantId, display_name: str, plan_id: PlanId) -> None:
+    """Make a tenant the first time; what an operator changed on it since stays."""
+    try:
+        admin.create_tenant(tenant_id, display_name, plan_id)
+    except Conflict:
+        return
+    admin.enable_tool(tenant_id, ORDER_TOOL, enabled=True)
+    orders = str(FOLDER / tenant_id / ORDERS)
+    admin.configure_tool(tenant_id, ORDER_TOOL, {"orders_file": orders})
+
+
+async def _ingest(settings: Settings, stores: Stores) -> None:
+    services = build_services(settings, database_url=stores.app_url, redis_url=stores.redis_url)
+    await services.open()
+    try:
+        for tenant_id in TENANTS:
+            tenant = await services.directory.tenant(tenant_id)
+            if tenant is None:
+                raise Failure(f"The demo tenant {tenant_id} is gone.")
+            files = sorted(p for p in (FOLDER / tenant_id).iterdir() if p.name != ORDERS)
+            counts = await load_files(services, tenant, files)
+            if counts["failed"]:
+                raise Failure(f"Demo documents failed: {counts['failed']}")
+    finally:
+        await services.close()
+
+
+def _greeting(settings: Settings) -> str:
+    issuer = load_or_create(settings.data_dir, settings.audience)
+    lines = ["", "Ask the same question as each tenant:", ""]
+    for tenant_id in TENANTS:
+        token = issuer.sign(tenant_id, SubjectId("demo"), Role.ADMIN, TOKEN_LIFE)
+        body = shlex.quote(f'{{"message": "{QUESTION}"}}')
+        lines += [
+            f"# {tenant_id}",
+            f"curl -s http://{settings.host}:{settings.port}/v1/chat"
+            f" -H 'Authorization: Bearer {token}'"
+            f" -H 'Content-Type: application/json' -d {body}",
+            "",
+        ]
+    return "\n".join(lines)

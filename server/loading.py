@@ -1,0 +1,43 @@
+"""Files from disk into a tenant's knowledge, with a progress bar."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+
+from knowledge.ingest import Upload
+from server.services import Services
+from tenancy.errors import Invalid, Refusal
+from tenancy.ids import SubjectId
+from tenancy.tenant import Tenant
+
+SUBJECT = SubjectId("cli")
+
+
+async def load_files(services: Services, tenant: Tenant, files: Sequence[Path]) -> dict[str, Any]:
+    """Ingest `files`: how many were added and unchanged, and which failed, with the reason."""
+    added, unchanged, failed = 0, 0, []
+    bar = Console(stderr=True)
+    for path in track(files, f"{tenant.tenant_id}: documents", console=bar, transient=True):
+        try:
+            data = await asyncio.to_thread(path.read_bytes)
+            _, new = await services.library.add(
+                tenant.tenant_id,
+                SUBJECT,
+                Upload(path.name, data),
+                max_documents=tenant.plan.documents,
+            )
+        except (Refusal, OSError) as error:
+            failed.append({"path": str(path), "reason": _reason(error)})
+        else:
+            added, unchanged = added + new, unchanged + (not new)
+    return {"added": added, "unchanged": unchanged, "failed": failed}
+
+
+def _reason(error: Refusal | OSError) -> str:
+    if isinstance(error, Invalid):
+        return f"{error.field} {error.message}"
+    return error.detail if isinstance(error, Refusal) else str(error.strerror)

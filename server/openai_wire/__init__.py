@@ -1,0 +1,1 @@
+"""Chat Completions and Embeddings over one aiohttp session, without the OpenAI SDK in the way."""

@@ -1,0 +1,100 @@
+"""The `async_client` of a stock `ChatOpenAI`: aiohttp and orjson in place of SDK and httpx."""
+
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
+
+import openai
+
+from server.openai_wire.answers import Chunks, Completion, Raw
+from server.openai_wire.coalescing import coalesced
+from server.openai_wire.events import EventReader, drain
+from server.openai_wire.failures import translating
+from server.openai_wire.progress import Progress
+from server.openai_wire.shapes import Json, vet_chunk, vet_completion
+from server.openai_wire.transport import Transport
+
+PATH = "/chat/completions"
+SDK_OPTIONS = ("extra_headers", "extra_query", "timeout")  # rare: left to the SDK
+OMITTED = (openai.NotGiven, openai.Omit)
+
+
+class FastCompletions:
+    """What langchain-openai uses of `AsyncOpenAI().chat.completions`, over one `Transport`.
+
+    Everything raised is a `ModelFailed` or `ModelTimeout`; langchain-openai lets them pass.
+    `stock` answers calls with options of the SDK that the transport does not know.
+    """
+
+    def __init__(self, transport: Transport, stock: Any, *, coalesce: bool) -> None:
+        self._transport = transport
+        self._stock = stock
+        self._coalesce = coalesce
+
+    @property
+    def with_raw_response(self) -> "RawCompletions":
+        """The same calls, answered with something that parses itself."""
+        return RawCompletions(self)
+
+    async def create(self, **payload: Any) -> Any:
+        """A completion, or with `stream` an asynchronous context manager of its chunks."""
+        if any(option in payload for option in SDK_OPTIONS):
+            return await self._through_sdk(payload)
+        payload = plain(payload)
+        if payload.get("stream"):
+            return Chunks(self._stream(payload))
+        return Completion.of(vet_completion(await self._transport.post(PATH, payload)))
+
+    async def _through_sdk(self, payload: Mapping[str, Any]) -> Any:
+        with translating():
+            answer = await self._stock.create(**payload)
+        if payload.get("stream"):
+            return Chunks(_stock_chunks(answer))
+        return Completion.of(vet_completion(_dumped(answer)))
+
+    async def _stream(self, payload: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
+        progress = Progress()
+        async with self._transport.stream(PATH, payload) as response:
+            reader = EventReader(response.content, gap_seconds=self._transport.timeout_seconds)
+            while not progress.done and (events := await _read(reader)):
+                chunks = progress.chunks(events)
+                for chunk in coalesced(chunks) if self._coalesce else chunks:
+                    yield chunk
+            progress.require_end()
+            await drain(response.content)
+
+
+class RawCompletions:
+    """Answers wrapped as the SDK's raw responses are."""
+
+    def __init__(self, completions: FastCompletions) -> None:
+        self._completions = completions
+
+    async def create(self, **payload: Any) -> "Raw":
+        """As `FastCompletions.create`."""
+        return Raw(await self._completions.create(**payload))
+
+
+def plain(payload: Mapping[str, Any]) -> Json:
+    """The body of a request: what was left out stays out, `extra_body` goes in."""
+    extra = payload.get("extra_body") or {}
+    sent = {name: value for name, value in payload.items() if not isinstance(value, OMITTED)}
+    sent.pop("extra_body", None)
+    return {**sent, **extra}
+
+
+async def _read(reader: EventReader) -> list[bytes]:
+    with translating():
+        return await reader.read()
+
+
+async def _stock_chunks(stream: Any) -> AsyncGenerator[Json, None]:
+    try:
+        with translating():
+            async for chunk in stream:
+                yield vet_chunk(_dumped(chunk))
+    finally:
+        await stream.close()
+
+
+def _dumped(answer: Any) -> Any:
+    return answer.model_dump(warnings=False) if isinstance(answer, openai.BaseModel) else None

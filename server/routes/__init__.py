@@ -1,0 +1,1 @@
+"""The native HTTP interface, one file per resource."""

@@ -1,0 +1,96 @@
+"""`POST /v1/chat`: one turn of a conversation."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.responses import StreamingResponse
+from pydantic import Field, model_validator
+
+from server.access import ScopedRoute, needs
+from server.problems import problem_of, response_of
+from server.routes.wire import Body, Caller, JsonUUID, Message, Rooms, reply
+from server.runs import LiveRun, RunRequest
+from server.services import Services
+from tenancy.errors import Invalid, TenantryError
+from tenancy.ids import ThreadId
+from tenancy.principal import Principal, Scope
+from tenancy.quota import rate_limit_headers
+
+router = APIRouter(route_class=ScopedRoute, tags=["chat"])
+
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class ChatBody(Body):
+    """A message, or the answer to what the thread's last run was interrupted for."""
+
+    message: Message | None = None
+    resume: dict[str, Any] | None = Field(
+        None, description='`{"decisions": [{"type": "approve" | "edit" | "reject"}]}`'
+    )
+    thread_id: JsonUUID | None = None
+    assistant: str = Field("default", min_length=1, max_length=64)
+    stream: bool = False
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "ChatBody":
+        if self.resume is not None and (self.message is not None or self.thread_id is None):
+            raise ValueError("resume goes with a thread_id and without a message")
+        return self
+
+
+IdempotencyKey = Annotated[
+    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)
+]
+
+
+@router.post("/v1/chat", response_model=None)
+@needs(Scope.CHAT)
+async def chat(
+    body: ChatBody,
+    request: Request,
+    caller: Caller,
+    rooms: Rooms,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Answer a message, in one JSON document or as a stream of events."""
+    if body.message is None and body.resume is None:
+        raise Invalid("message", "Field required")
+    run_request = RunRequest(
+        message=body.message,
+        thread_id=None if body.thread_id is None else ThreadId(body.thread_id),
+        assistant=body.assistant,
+        resume=body.resume,
+        stream=body.stream,
+        idempotency_key=idempotency_key,
+    )
+    request.state.audited = True  # the runner leaves the record of what it refuses
+    try:
+        run = await rooms.runner.start(caller, run_request)
+        headers = rate_limit_headers(run.standings, datetime.now(UTC))
+        if body.stream:
+            return StreamingResponse(
+                _frames(run), headers=headers | STREAM_HEADERS, media_type="text/event-stream"
+            )
+        return reply(await run.result(), headers=headers)
+    except TenantryError as error:
+        return await _refused(error, caller, rooms)
+
+
+async def _refused(error: TenantryError, caller: Principal, rooms: Services) -> Response:
+    """The problem, with where the caller stands: refused or not, a client may plan by it."""
+    response = response_of(problem_of(error))
+    if response.status_code == 429:
+        tenant = await rooms.tenant(caller)
+        standings = await rooms.quota.standings(tenant.tenant_id, tenant.plan)
+        response.headers.update(rate_limit_headers(standings, datetime.now(UTC)))
+    return response
+
+
+async def _frames(run: LiveRun) -> AsyncIterator[bytes]:
+    number = 0
+    async for event in run.events:
+        number += 1
+        yield event.frame(number)

@@ -1,0 +1,86 @@
+"""Documents: what a tenant's answers are made of."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Response, UploadFile
+
+from knowledge.ingest import Upload
+from server.access import ScopedRoute, needs
+from server.routes.wire import (
+    LIMIT,
+    Caller,
+    Cursor,
+    JsonUUID,
+    Limit,
+    Rooms,
+    Title,
+    reply,
+    reply_page,
+    utc,
+)
+from tenancy.document import Document
+from tenancy.ids import DocumentId
+from tenancy.page import Cursor as PageCursor
+from tenancy.page import page_of, parse_cursor
+from tenancy.principal import Scope
+
+router = APIRouter(route_class=ScopedRoute, tags=["documents"])
+
+
+@router.post("/v1/documents", response_model=None, status_code=201)
+@needs(Scope.DOCUMENTS_WRITE)
+async def add_document(
+    file: Annotated[UploadFile, File()],
+    caller: Caller,
+    rooms: Rooms,
+    title: Annotated[Title | None, Form()] = None,
+) -> Response:
+    """Ingest a file: 201 for a new document, 200 for content that is there already."""
+    tenant = await rooms.tenant(caller)
+    upload = Upload(file.filename or "", await file.read(), title or None, file.content_type)
+    document, added = await rooms.library.add(
+        tenant.tenant_id, caller.subject_id, upload, max_documents=tenant.plan.documents
+    )
+    event = rooms.event(caller, "document.add", str(document.document_id))
+    await rooms.ledger.record(tenant.tenant_id, audit=[event])
+    return reply(_item(document), 201 if added else 200)
+
+
+@router.get("/v1/documents", response_model=None)
+@needs(Scope.DOCUMENTS_READ)
+async def list_documents(
+    caller: Caller, rooms: Rooms, limit: Limit = LIMIT, cursor: Cursor = None
+) -> Response:
+    """The tenant's documents, latest first."""
+    documents = await rooms.documents.page(caller.tenant_id, parse_cursor(cursor), limit + 1)
+    page = page_of(documents, limit, lambda each: PageCursor(each.created_at, each.document_id))
+    return reply_page(page, _item)
+
+
+@router.get("/v1/documents/{document_id}", response_model=None)
+@needs(Scope.DOCUMENTS_READ)
+async def get_document(document_id: JsonUUID, caller: Caller, rooms: Rooms) -> Response:
+    """One document."""
+    return reply(_item(await rooms.documents.get(caller.tenant_id, DocumentId(document_id))))
+
+
+@router.delete("/v1/documents/{document_id}", response_model=None, status_code=204)
+@needs(Scope.DOCUMENTS_WRITE)
+async def delete_document(document_id: JsonUUID, caller: Caller, rooms: Rooms) -> Response:
+    """Delete a document with its passages."""
+    event = rooms.event(caller, "document.delete", str(document_id))
+    await rooms.documents.delete(caller.tenant_id, DocumentId(document_id), event)
+    return Response(status_code=204)
+
+
+def _item(document: Document) -> dict[str, Any]:
+    item = {
+        "document_id": document.document_id,
+        "title": document.title,
+        "media_type": document.media_type,
+        "bytes": document.size,
+        "passages": document.passages,
+        "status": document.status,
+        "created_at": utc(document.created_at),
+    }
+    return item if document.error is None else {**item, "error": document.error}

@@ -1,0 +1,329 @@
+"""The runner: opens a run, owns what it holds, and lets go of it on every way out."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+from uuid import uuid4
+
+import orjson
+import structlog
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command, StreamMode
+
+from graph.identity import USER_KEY, VerifiedUser
+from graph.notes import notes_of, with_notes
+from server.parts import Event, EventLog, Translator
+from server.turns import RunTurn, RunTurns
+from storage.checkpointer import TenantPostgresSaver
+from storage.durability import durability_rules
+from storage.quota import RedisQuota
+from storage.threads import RENEW_SECONDS, Idempotency, PostgresThreads, Replay
+from storage.turn import Ending, Lease
+from tenancy.audit import Outcome
+from tenancy.errors import (
+    Conflict,
+    Failure,
+    LeaseLost,
+    NotFound,
+    Refusal,
+    TenantryError,
+    Unavailable,
+)
+from tenancy.ids import RunId, ThreadId
+from tenancy.principal import Principal
+from tenancy.quota import Standing
+from tenancy.text import clean
+
+log = structlog.get_logger()
+
+TITLE_CHARACTERS = 80
+DRAIN_SECONDS = 10.0
+ASSISTANTS = frozenset({"default"})
+
+CompiledAgent = CompiledStateGraph[Any, Any, Any, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a client asked for: a message, or the answer to an interrupt."""
+
+    message: str | None
+    thread_id: ThreadId | None = None
+    assistant: str = "default"
+    resume: Mapping[str, Any] | None = None
+    stream: bool = False
+    idempotency_key: str | None = None
+
+    def idempotency(self) -> Idempotency | None:
+        """The key with a digest of everything that makes the request what it is."""
+        if self.idempotency_key is None:
+            return None
+        parts = [self.message, self.thread_id, self.assistant, self.resume]
+        return Idempotency(self.idempotency_key, sha256(orjson.dumps(parts)).digest())
+
+
+@dataclass(slots=True)
+class LiveRun:
+    """A run that was admitted: its events as they come, its answer when it is there."""
+
+    run_id: RunId
+    thread_id: ThreadId
+    events: EventLog
+    standings: tuple[Standing, ...] = ()
+    answer: Mapping[str, Any] | None = None
+    error: TenantryError | None = None
+
+    async def result(self) -> Mapping[str, Any]:
+        """The JSON answer, once it is committed; raises what the run failed with."""
+        await self.events.ended.wait()
+        if self.answer is None:
+            raise self.error or Failure("The run failed.")
+        return self.answer
+
+
+@dataclass(slots=True)
+class _Execution:
+    request: RunRequest
+    lease: Lease
+    turn: RunTurn
+    saver: TenantPostgresSaver
+    live: LiveRun
+    admitted: asyncio.Future[None]
+    interrupt: Mapping[str, Any] | None = None
+    final: list[AIMessage] = field(default_factory=list)
+
+
+class Runner:
+    """Runs the agent for our own server."""
+
+    def __init__(
+        self,
+        agent: CompiledAgent,
+        *,
+        saver: TenantPostgresSaver,
+        threads: PostgresThreads,
+        quota: RedisQuota,
+        turns: RunTurns,
+    ) -> None:
+        self._agent = agent
+        self._rules = durability_rules(agent)
+        self._saver = saver
+        self._threads = threads
+        self._quota = quota
+        self._turns = turns
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, principal: Principal, request: RunRequest) -> LiveRun:
+        """Open a run and advance it past admission.
+
+        Raises a `Refusal` or `Failure` from before the model call: nothing of it is in the thread.
+        A client that goes away does not stop the run: its answer will be in the thread.
+        """
+        if request.assistant not in ASSISTANTS:
+            raise NotFound("No such assistant.")
+        opened = await self._open(principal, request)
+        if isinstance(opened, LiveRun):
+            return opened
+        task = asyncio.create_task(self._execute(opened))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(opened.admitted)
+        opened.live.standings = opened.turn.standings
+        return opened.live
+
+    async def drain(self) -> None:
+        """Wait for the runs in flight; those that take too long are cancelled, their state kept."""
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _open(self, principal: Principal, request: RunRequest) -> "_Execution | LiveRun":
+        run_id = RunId(uuid4())
+        thread_id = request.thread_id or ThreadId(uuid4())
+        turn = await self._turns.open(principal, run_id, thread_id)
+        try:
+            opened = await self._threads.open_run(
+                principal,
+                run_id=run_id,
+                thread_id=thread_id,
+                new_thread=request.thread_id is None,
+                idempotency=request.idempotency(),
+            )
+        except BaseException:
+            self._turns.close(run_id)
+            raise
+        if isinstance(opened, Replay):
+            self._turns.close(run_id)
+            return _replayed(opened)
+        saver = self._saver.for_run(opened, self._rules, turn.record)
+        turn.when_admitted = saver.admit
+        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        live = LiveRun(run_id, thread_id, EventLog())
+        return _Execution(request, opened, turn, saver, live, admitted)
+
+    async def _execute(self, execution: _Execution) -> None:
+        """The body of the run's own task: it never raises, what happened is in its events."""
+        structlog.contextvars.bind_contextvars(
+            tenant_id=execution.lease.tenant_id,
+            run_id=str(execution.lease.run_id),
+            thread_id=str(execution.lease.thread_id),
+        )
+        try:
+            async with self._holding(execution):
+                await self._stream(execution)
+        except TenantryError as error:
+            self._fail(execution, error)
+        except asyncio.CancelledError:
+            self._fail(execution, Unavailable("The service is shutting down."))
+        except Exception as error:  # the stream boundary: every run ends in one event
+            log.exception("run_broke", error=type(error).__name__)
+            self._fail(execution, Failure("The run failed."))
+
+    def _fail(self, execution: _Execution, error: TenantryError) -> None:
+        if execution.admitted.done():
+            execution.live.error = error
+            execution.live.events.end(Event.of_error(error))
+        else:
+            execution.admitted.set_exception(error)
+
+    @asynccontextmanager
+    async def _holding(self, execution: _Execution) -> AsyncIterator[None]:
+        """Lease, slot and reservation: renewed while the run lives, let go of when it ends."""
+        heartbeat = asyncio.create_task(self._renew(execution, asyncio.current_task()))
+        try:
+            yield
+            await self._finish(execution, "interrupted" if execution.interrupt else "success")
+        except BaseException as error:
+            await asyncio.shield(self._give_up(execution, error))
+            raise
+        finally:
+            heartbeat.cancel()
+            self._turns.close(execution.lease.run_id)
+            with suppress(Unavailable):  # the slot and the hold then expire by themselves
+                await asyncio.shield(
+                    self._quota.release(execution.lease.tenant_id, execution.lease.run_id)
+                )
+
+    async def _renew(self, execution: _Execution, run: asyncio.Task[Any] | None) -> None:
+        """Keep lease and slot; a run that lost its lease stops."""
+        lease = execution.lease
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            with suppress(Unavailable):
+                if not await self._threads.renew(lease) and run is not None:
+                    log.error("lease_lost")
+                    run.cancel()
+                await self._quota.renew(lease.tenant_id, lease.run_id)
+
+    async def _finish(self, execution: _Execution, status: str) -> None:
+        """The run's last commit, and only then its answer."""
+        live, turn = execution.live, execution.turn
+        answer = _answer(execution)
+        turn.record.ending = Ending(status, turn.tokens, answer)
+        await execution.saver.flush()
+        live.answer = answer
+        if not execution.admitted.done():
+            execution.admitted.set_result(None)
+        live.events.end(Event("done", answer))
+        log.info("run_finished", status=status, tokens=turn.tokens.total)
+
+    async def _give_up(self, execution: _Execution, error: BaseException) -> None:
+        """Not admitted, it leaves an audit record and no other trace; admitted, its state."""
+        turn, name = execution.turn, type(error).__name__
+        outcome = Outcome.REFUSED if isinstance(error, Refusal) else Outcome.FAILED
+        with suppress(Unavailable, LeaseLost):
+            if not turn.admitted:
+                execution.saver.drop()
+                event = turn.event("run.start", "", outcome, reason=name)
+                await self._threads.discard_run(execution.lease, event)
+                log.info("run_refused", reason=name)
+                return
+            cancelled = isinstance(error, asyncio.CancelledError)
+            turn.did("run.finish", "", outcome, reason=name)
+            turn.record.ending = Ending("cancelled" if cancelled else "error", turn.tokens)
+            await execution.saver.flush()
+            log.warning("run_failed", reason=name)
+
+    async def _stream(self, execution: _Execution) -> None:
+        """Drive the graph; what it emits becomes events as soon as the run is admitted."""
+        agent = self._agent.copy(update={"checkpointer": execution.saver})
+        translator = Translator(execution.live.run_id, execution.live.thread_id)
+        modes: list[StreamMode] = ["updates"]
+        if execution.request.stream:
+            modes.append("messages")
+        async for part in agent.astream(
+            await self._input(execution),
+            _config(execution),
+            context={"assistant": execution.request.assistant},
+            stream_mode=modes,
+            version="v2",
+            durability="sync",
+        ):
+            if not execution.admitted.done() and execution.turn.admitted:
+                execution.live.events.add(translator.opening())
+                execution.admitted.set_result(None)
+            for event in translator.events(part):
+                execution.live.events.add(event)
+        execution.final = translator.answers
+        execution.interrupt = translator.interrupt
+
+    async def _input(self, execution: _Execution) -> Any:
+        request = execution.request
+        if request.resume is not None:
+            await self._require_waiting(execution)
+            return Command(resume=dict(request.resume))
+        text = clean(request.message or "")
+        execution.turn.record.title = text[:TITLE_CHARACTERS]
+        message = HumanMessage(text, id=str(execution.lease.run_id))
+        return {"messages": [with_notes(message)]}
+
+    async def _require_waiting(self, execution: _Execution) -> None:
+        config: RunnableConfig = {"configurable": {"thread_id": str(execution.lease.thread_id)}}
+        memory = await execution.saver.aget_tuple(config)
+        writes = (memory.pending_writes if memory else None) or []
+        if not any(channel == "__interrupt__" for _, channel, _ in writes):
+            raise Conflict("The thread waits for no decision.")
+
+
+def _config(execution: _Execution) -> RunnableConfig:
+    return {
+        "run_id": execution.lease.run_id,
+        "configurable": {
+            "thread_id": str(execution.lease.thread_id),
+            USER_KEY: VerifiedUser(execution.turn.principal),
+        },
+    }
+
+
+def _answer(execution: _Execution) -> dict[str, Any]:
+    """The JSON answer of CONTRACT: of an interrupted run, with what it waits for."""
+    last = execution.final[-1] if execution.final else AIMessage("")
+    notes, tokens = notes_of(last), execution.turn.tokens
+    answer = {
+        "run_id": str(execution.lease.run_id),
+        "thread_id": str(execution.lease.thread_id),
+        "answer": last.text,
+        "citations": notes.get("citations", []),
+        "usage": {"input_tokens": tokens.input_tokens, "output_tokens": tokens.output_tokens},
+        "model": notes.get("model", ""),
+    }
+    if execution.interrupt is not None:
+        answer["interrupt"] = dict(execution.interrupt)
+    return answer
+
+
+def _replayed(replay: Replay) -> LiveRun:
+    """The answer of the request's first time, as it was."""
+    answer = dict(replay.result)
+    run_id, thread_id = RunId(answer["run_id"]), ThreadId(answer["thread_id"])
+    live = LiveRun(run_id, thread_id, EventLog(), answer=answer)
+    live.events.add(Event("run", {"run_id": str(run_id), "thread_id": str(thread_id)}))
+    live.events.end(Event("done", answer))
+    return live

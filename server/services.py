@@ -1,0 +1,86 @@
+"""Everything a request may reach, as one object that wiring makes and the app holds."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from graph.agent import Agent
+from knowledge.ingest import Library
+from knowledge.search import Search
+from server.auth import Authenticator, Directory
+from server.models import DeploymentModels
+from server.runs import Runner
+from server.turns import RunTurns
+from storage.cells import Cells
+from storage.directory import Directory as ControlDirectory
+from storage.documents import PostgresDocuments
+from storage.keys import PostgresKeys
+from storage.ledger import PostgresLedger
+from storage.quota import RedisQuota
+from storage.threads import PostgresThreads
+from tenancy.audit import AuditEvent, Outcome
+from tenancy.errors import NotAuthenticated
+from tenancy.principal import Principal
+from tenancy.tenant import Tenant
+from tools.catalogue import Catalogue
+from tools.toolbox import Toolboxes
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The rooms of the house that routes may enter."""
+
+    cells: Cells
+    control: ControlDirectory
+    directory: Directory
+    authenticator: Authenticator
+    runner: Runner
+    agent: Agent
+    turns: RunTurns
+    models: DeploymentModels
+    threads: PostgresThreads
+    documents: PostgresDocuments
+    library: Library
+    search: Search
+    ledger: PostgresLedger
+    keys: PostgresKeys
+    quota: RedisQuota
+    catalogue: Catalogue
+    toolboxes: Toolboxes
+
+    async def open(self) -> None:
+        """Open the stores' pools; nothing waits for a store that is away."""
+        await self.cells.first.open()
+
+    async def close(self) -> None:
+        """Close everything that was opened."""
+        await self.models.aclose()
+        await self.cells.first.close()
+
+    async def tenant(self, principal: Principal) -> Tenant:
+        """The principal's tenant, active."""
+        tenant = await self.directory.tenant(principal.tenant_id)
+        if tenant is None:
+            raise NotAuthenticated
+        tenant.require_active()
+        return tenant
+
+    def event(
+        self,
+        principal: Principal,
+        action: str,
+        resource: str,
+        outcome: Outcome = Outcome.ALLOWED,
+        **attributes: str | int,
+    ) -> AuditEvent:
+        """An audit event of something that is no run."""
+        return AuditEvent(
+            event_id=uuid4(),
+            actor=principal.credential,
+            subject_id=principal.subject_id,
+            action=action,
+            resource=resource,
+            outcome=outcome,
+            created_at=datetime.now(UTC),
+            attributes=attributes,
+        )

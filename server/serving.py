@@ -1,0 +1,108 @@
+"""Serves the application: one process, one port, until it is told to stop."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+
+import uvicorn
+
+from server.app import create_app
+from server.beacon import beacon
+from server.logs import configure_logs
+from server.settings import Settings
+from server.wiring import build_services
+from storage import postgres
+from storage.checks import refuse_unsafe
+from tenancy.errors import Misconfigured
+
+BACKLOG = 2048
+STOP_SECONDS = 15
+
+
+class Server(uvicorn.Server):
+    """Uvicorn that says when it is ready, ends with 0 when told to stop, and heeds its parent."""
+
+    def __init__(self, config: uvicorn.Config, *, url: str, parent_fd: int | None) -> None:
+        super().__init__(config)
+        self._url = url
+        self._parent_fd = parent_fd
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, then print the one line that tells it."""
+        await super().startup(sockets)
+        if self.started:
+            if self._parent_fd is not None:
+                asyncio.get_running_loop().add_reader(self._parent_fd, self._stop)
+            sys.stdout.write(f"ready {self._url}\n")
+            sys.stdout.flush()
+
+    def _stop(self) -> None:
+        """The parent is gone: its end of the pipe closed, whatever ended it."""
+        if self._parent_fd is not None:
+            asyncio.get_running_loop().remove_reader(self._parent_fd)
+        self.should_exit = True
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Stop gracefully on INT and TERM, at once on the second; do not raise them again."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.handle_exit)
+        yield
+
+
+def serve(
+    settings: Settings, *, database_url: str, redis_url: str, parent_fd: int | None = None
+) -> None:
+    """Serve until INT or TERM. Raises `Misconfigured` before anything is served."""
+    configure_logs()
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _listening(settings.host, settings.port) as listener:
+        asyncio.run(_check(database_url))
+        services = build_services(settings, database_url=database_url, redis_url=redis_url)
+        url = _url(listener)
+        config = uvicorn.Config(
+            create_app(services, version=version("tenantry")),
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=STOP_SECONDS,
+        )
+        with beacon(settings.data_dir, url):
+            Server(config, url=url, parent_fd=parent_fd).run(sockets=[listener])
+
+
+async def _check(database_url: str) -> None:
+    pool = postgres.connect(database_url, size=1)
+    await pool.open(wait=False)
+    try:
+        await refuse_unsafe(pool)
+    finally:
+        await pool.close()
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            reason = os.strerror(error.errno) if error.errno else str(error)
+            raise Misconfigured(f"Cannot serve on {host}:{port}: {reason.lower()}.") from None
+        yield listener
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # where to reach it
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

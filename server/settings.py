@@ -1,0 +1,195 @@
+"""The deployment's settings, from the environment and a `.env` file."""
+
+import difflib
+import os
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, Field, PositiveFloat, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tenancy.errors import Misconfigured
+
+PREFIX = "TENANTRY_"
+DEFAULT_BASE_URL = "https://api.openai.com/v1"
+OFFLINE_MODEL = "offline-extractive"
+OFFLINE_EMBEDDINGS = "offline-minilm"
+
+
+class Environment(StrEnum):
+    """What the deployment is for."""
+
+    DEVELOPMENT = "development"
+    PRODUCTION = "production"
+
+
+def _named(name: str) -> AliasChoices:
+    return AliasChoices(name)
+
+
+class Settings(BaseSettings):
+    """One field for each variable. An empty variable counts as unset."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=_named("DATABASE_URL"),
+        description="Postgres as the role tenantry_app. Unset: an embedded server.",
+    )
+    owner_database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=_named("TENANTRY_OWNER_DATABASE_URL"),
+        description="The same database as the owner role: migrations and administration.",
+    )
+    operator_database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=_named("TENANTRY_OPERATOR_DATABASE_URL"),
+        description="The same database as the operator role: usage and audit across tenants.",
+    )
+    redis_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=_named("REDIS_URL"),
+        description="Redis 6.2 or later. Unset: an embedded server.",
+    )
+    openai_api_key: SecretStr | None = Field(
+        default=None,
+        validation_alias=_named("OPENAI_API_KEY"),
+        description="Key of the model endpoint. With neither this nor a URL, answers are offline.",
+    )
+    openai_base_url: str | None = Field(
+        default=None,
+        validation_alias=_named("OPENAI_BASE_URL"),
+        pattern=r"^https?://",
+        description=f"Any OpenAI-compatible endpoint; {DEFAULT_BASE_URL} with a key alone.",
+    )
+    model: str | None = Field(
+        default=None,
+        validation_alias=_named("TENANTRY_MODEL"),
+        description=f"The default chat model. Without an endpoint: {OFFLINE_MODEL}.",
+    )
+    embedding_model: str = Field(
+        default=OFFLINE_EMBEDDINGS,
+        validation_alias=_named("TENANTRY_EMBEDDING_MODEL"),
+        description=f"{OFFLINE_EMBEDDINGS}, or the name of an embedding model of the endpoint.",
+    )
+    model_timeout: PositiveFloat = Field(
+        default=60.0,
+        validation_alias=_named("TENANTRY_MODEL_TIMEOUT"),
+        description="Seconds until a silent model endpoint is given up on (504).",
+    )
+    audience: str = Field(
+        default="tenantry",
+        min_length=1,
+        validation_alias=_named("TENANTRY_AUDIENCE"),
+        description="The `aud` that tokens must name.",
+    )
+    environment: Environment = Field(
+        default=Environment.DEVELOPMENT,
+        validation_alias=_named("TENANTRY_ENV"),
+        description="development or production; production issues no tokens of its own.",
+    )
+    data_dir: Path = Field(
+        default=Path(".tenantry"),
+        validation_alias=_named("TENANTRY_DATA_DIR"),
+        description="Embedded servers, their passwords and the development secret.",
+    )
+    host: str = Field(
+        default="127.0.0.1",
+        validation_alias=_named("TENANTRY_HOST"),
+        description="Address to serve on.",
+    )
+    port: int = Field(
+        default=8000,
+        ge=0,
+        le=65535,
+        validation_alias=_named("TENANTRY_PORT"),
+        description="Port to serve on.",
+    )
+    studio_tenant_id: str | None = Field(
+        default=None,
+        validation_alias=_named("STUDIO_TENANT_ID"),
+        description="Tenant of an unauthenticated Studio user, in development only.",
+    )
+
+    @property
+    def has_endpoint(self) -> bool:
+        """Whether a model endpoint is named."""
+        return self.openai_api_key is not None or self.openai_base_url is not None
+
+    @property
+    def chat_model(self) -> str:
+        """The default chat model. Raises `Misconfigured` for one that this deployment lacks."""
+        if self.model not in (None, OFFLINE_MODEL) and not self.has_endpoint:
+            raise Misconfigured("TENANTRY_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL.")
+        if self.has_endpoint:
+            return self.model or DEFAULT_MODEL
+        if self.environment is Environment.PRODUCTION and self.model is None:
+            raise Misconfigured(
+                f"No model endpoint is set: production serves {OFFLINE_MODEL} "
+                f"only when TENANTRY_MODEL names it."
+            )
+        return OFFLINE_MODEL
+
+
+DEFAULT_MODEL = "gpt-4o-mini"
+
+
+def load_settings(**overrides: object) -> Settings:
+    """The settings, with what a command line said on top.
+
+    Raises `Misconfigured` with one readable line that holds no value.
+    """
+    given = {key: value for key, value in overrides.items() if value is not None}
+    try:
+        base = Settings()
+        return base if not given else base.model_copy(update=given)
+    except ValidationError as error:
+        raise Misconfigured(_readable(error)) from None
+
+
+def unknown_settings(names: Iterable[str] | None = None) -> list[str]:
+    """One warning for each variable with our prefix that is no setting, with the nearest name."""
+    present = names if names is not None else {**dotenv_values(".env"), **os.environ}
+    known = variables()
+    strangers = sorted(n for n in present if n.startswith(PREFIX) and n not in known)
+    return [_did_you_mean(name, known) for name in strangers]
+
+
+def variables() -> dict[str, str]:
+    """The variables, in order, with what each is for."""
+    return {
+        str(field.validation_alias.choices[0]): field.description or ""
+        for field in Settings.model_fields.values()
+        if isinstance(field.validation_alias, AliasChoices)
+    }
+
+
+def env_example() -> str:
+    """The text of `.env.example`."""
+    lines = ["# Every setting of Tenantry. Copy to .env and change what you need.", ""]
+    for field in Settings.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            default = "" if field.default is None else field.default
+            lines += [f"# {field.description}", f"# {field.validation_alias.choices[0]}={default}"]
+            lines.append("")
+    return "\n".join(lines)
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1)
+    hint = f"; did you mean {near[0]}?" if near else "."
+    return f"{name} is no setting{hint}"
+
+
+def _readable(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{first['loc'][0]}: {first['msg'].lower()}."

@@ -1,0 +1,96 @@
+"""The composition root: the only place that knows the whole house. Building opens nothing."""
+
+from dataclasses import dataclass
+
+from graph.agent import Ports, build_agent
+from knowledge.ingest import Library
+from knowledge.search import Search
+from server.auth import Authenticator, Directory
+from server.dev_issuer import DevIssuer, load_or_create
+from server.models import DeploymentModels
+from server.runs import Runner
+from server.services import Services
+from server.settings import Environment, Settings
+from server.turns import RunTurns
+from storage import postgres, redis_client
+from storage.cells import Cell, Cells
+from storage.checkpointer import TenantPostgresSaver
+from storage.directory import Directory as ControlDirectory
+from storage.documents import PostgresDocuments
+from storage.keys import PostgresKeys
+from storage.ledger import PostgresLedger
+from storage.quota import RedisQuota
+from storage.threads import PostgresThreads
+from tenancy.credentials import ApiKey, Issuer
+from tenancy.ids import TenantId
+from tenancy.placement import FIRST_CELL
+from tenancy.tenant import Tenant
+from tools.builtin import built_ins
+from tools.catalogue import Catalogue
+from tools.gate import Gate
+from tools.toolbox import Toolboxes
+
+
+@dataclass(frozen=True, slots=True)
+class DevelopmentDirectory:
+    """The control directory with the development issuer beside the registered ones."""
+
+    control: ControlDirectory
+    dev_issuer: DevIssuer
+
+    async def issuer(self, url: str) -> Issuer | None:
+        """A registered issuer, or our own."""
+        own = self.dev_issuer.issuer
+        return own if url == own.url else await self.control.issuer(url)
+
+    async def api_key(self, digest: bytes) -> ApiKey | None:
+        """The key with this digest."""
+        return await self.control.api_key(digest)
+
+    async def tenant(self, tenant_id: TenantId) -> Tenant | None:
+        """The tenant."""
+        return await self.control.tenant(tenant_id)
+
+
+def build_services(settings: Settings, *, database_url: str, redis_url: str) -> Services:
+    """Every part of the server, put together. Raises `Misconfigured`."""
+    redis = redis_client.connect(redis_url)
+    cells = Cells(Cell(FIRST_CELL, postgres.connect(database_url), redis))
+    control = ControlDirectory(cells.first.pool)
+    directory = _directory(settings, control)
+    models = DeploymentModels(settings)
+    documents, quota = PostgresDocuments(cells), RedisQuota(redis)
+    search = Search(models.embedder, documents)
+    catalogue = Catalogue.discover(built_ins(search))
+    toolboxes = Toolboxes(catalogue)
+    saver = TenantPostgresSaver(cells)
+    threads = PostgresThreads(cells, saver)
+    turns = RunTurns(directory, quota)
+    agent = build_agent(Ports(turns, toolboxes, Gate(), search, models))
+    return Services(
+        cells=cells,
+        control=control,
+        directory=directory,
+        authenticator=Authenticator(directory),
+        runner=Runner(
+            agent.compile(name="tenantry"), saver=saver, threads=threads, quota=quota, turns=turns
+        ),
+        agent=agent,
+        turns=turns,
+        models=models,
+        threads=threads,
+        documents=documents,
+        library=Library(models.embedder, documents),
+        search=search,
+        ledger=PostgresLedger(cells),
+        keys=PostgresKeys(cells),
+        quota=quota,
+        catalogue=catalogue,
+        toolboxes=toolboxes,
+    )
+
+
+def _directory(settings: Settings, control: ControlDirectory) -> Directory:
+    if settings.environment is Environment.PRODUCTION:
+        return control
+    return DevelopmentDirectory(control, load_or_create(settings.data_dir, settings.audience))
