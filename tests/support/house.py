@@ -1,0 +1,114 @@
+"""The whole product in one process: real stores, a scripted model, real HTTP."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from server.app import create_app
+from server.dev_issuer import DevIssuer, load_or_create
+from server.services import Services
+from server.settings import Settings
+from server.stores import Stores
+from server.wiring import build_services
+from storage.control import control
+from tenancy.ids import PlanId, SubjectId, TenantId
+from tenancy.plan import change_plan, new_plan
+from tenancy.principal import Role
+from tests.support.model_server import ModelServer
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """A serving house, and the ways into it."""
+
+    url: str
+    services: Services
+    stores: Stores
+    settings: Settings
+    model: ModelServer
+    issuer: DevIssuer
+
+    def token(
+        self,
+        tenant: str,
+        subject: str = "alice",
+        role: Role = Role.MEMBER,
+        scopes: list[str] | None = None,
+        life: timedelta = timedelta(hours=1),
+    ) -> str:
+        """A token of the development issuer."""
+        return self.issuer.sign(TenantId(tenant), SubjectId(subject), role, life, scopes=scopes)
+
+    def client(
+        self, tenant: str, subject: str = "alice", role: Role = Role.MEMBER, **options: Any
+    ) -> httpx.AsyncClient:
+        """An HTTP client that sends such a token."""
+        headers = {"Authorization": f"Bearer {self.token(tenant, subject, role, **options)}"}
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30)
+
+    async def new_tenant(self, name: str, plan: str = "pro", **limits: int | str) -> TenantId:
+        """A tenant of the test's own; with `limits`, on a plan of its own."""
+        await asyncio.to_thread(self._new_tenant, name, plan, limits)
+        return TenantId(name)
+
+    def _new_tenant(self, name: str, plan: str, limits: dict[str, int | str]) -> None:
+        with control(self.stores.owner()) as admin:
+            if limits:
+                said = {key: str(value) for key, value in limits.items()}
+                known = admin.plan(PlanId(plan))
+                base = new_plan(PlanId(name), {}) if known is None else known
+                admin.put_plan(change_plan(type(base)(**{**_fields(base), "plan_id": name}), said))
+                plan = name
+            admin.create_tenant(TenantId(name), name.title(), PlanId(plan))
+
+
+def _fields(plan: Any) -> dict[str, Any]:
+    return {name: getattr(plan, name) for name in plan.__dataclass_fields__}
+
+
+def settings_of(folder: Path, model: ModelServer, **overrides: object) -> Settings:
+    """Settings that point at the scripted model."""
+    return Settings.model_construct(
+        **{
+            **{name: field.default for name, field in Settings.model_fields.items()},
+            "openai_base_url": model.base_url,
+            "model": "scripted",
+            "embedding_model": "scripted-embeddings",
+            "data_dir": folder,
+            "model_timeout": 5.0,
+            **overrides,
+        }
+    )
+
+
+@asynccontextmanager
+async def house(
+    stores: Stores, folder: Path, model: ModelServer, **overrides: object
+) -> AsyncIterator[House]:
+    """A house that serves on a port of its own until the block ends."""
+    settings = settings_of(folder, model, **overrides)
+    services = build_services(settings, database_url=stores.app_url, redis_url=stores.redis_url)
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    config = uvicorn.Config(create_app(services, version="test"), lifespan="on", log_config=None)
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server._serve([listener]))  # serve() would take our signals
+    while not server.started:
+        if serving.done():
+            serving.result()
+        await asyncio.sleep(0.01)
+    issuer = load_or_create(folder, settings.audience)
+    try:
+        yield House(url, services, stores, settings, model, issuer)
+    finally:
+        server.should_exit = True
+        await serving
+        listener.close()
