@@ -35,13 +35,15 @@ class Rejected:
 
 def approvals(calls: Sequence[ToolCall], toolbox: Toolbox) -> list[Approved | Rejected]:
     """What may run of `calls`, in their order; interrupts the run when a person must decide."""
-    waiting = [call for call in calls if needs_approval(call, toolbox)]
-    if not waiting:
+    waiting = [needs_approval(call, toolbox) for call in calls]
+    asked = [call for call, waits in zip(calls, waiting, strict=True) if waits]
+    if not asked:
         return [Approved(call) for call in calls]
-    decisions = _decisions(interrupt(_request(waiting)), len(waiting))
-    decided = [_decide(call, each) for call, each in zip(waiting, decisions, strict=True)]
-    by_id = {call["id"]: each for call, each in zip(waiting, decided, strict=True)}
-    return [by_id.get(call["id"], Approved(call)) for call in calls]
+    decisions = iter(_decisions(interrupt(_request(asked)), len(asked)))
+    return [  # by position: a model may give two calls the same id
+        _decide(call, next(decisions)) if waits else Approved(call)
+        for call, waits in zip(calls, waiting, strict=True)
+    ]
 
 
 def _request(calls: Sequence[ToolCall]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 
+from server.description import describe
 from server.metrics import MetricsMiddleware
 from server.middleware import AuthenticationMiddleware, BodyLimitMiddleware
 from server.problems import install
@@ -33,6 +34,7 @@ def create_app(services: Services, *, version: str) -> FastAPI:
     for module in ROUTERS:
         app.include_router(module.router)
     ops.mount_assets(app)
+    describe(app)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(AuthenticationMiddleware, authenticator=services.authenticator)
     app.add_middleware(MetricsMiddleware)

@@ -111,12 +111,12 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         limit = self._limit_for(scope)
-        count = _announced(scope)
+        announced = _announced(scope)
         received = 0
 
         async def receive_counted() -> Message:
             nonlocal received
-            _require_within(limit, max(count, received))
+            _require_within(limit, announced)
             message = await receive()
             received += len(message.get("body", b""))
             _require_within(limit, received)

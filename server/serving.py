@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 
 import uvicorn
+import uvloop
 
 from server.app import create_app
 from server.beacon import beacon
@@ -61,22 +62,30 @@ def serve(
     """Serve until INT or TERM. Raises `Misconfigured` before anything is served."""
     configure_logs()
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _listening(settings.host, settings.port) as listener:
-        asyncio.run(_check(database_url))
-        services = build_services(settings, database_url=database_url, redis_url=redis_url)
-        url = _url(listener)
-        config = uvicorn.Config(
-            create_app(services, version=version("tenantry")),
-            loop="uvloop",
-            http="httptools",
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_graceful_shutdown=STOP_SECONDS,
-        )
-        with beacon(settings.data_dir, url):
-            Server(config, url=url, parent_fd=parent_fd).run(sockets=[listener])
+    urls = {"database_url": database_url, "redis_url": redis_url}
+    with (
+        _listening(settings.host, settings.port) as listener,
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+    ):
+        runner.run(_serve(settings, urls, listener, parent_fd))
+
+
+async def _serve(
+    settings: Settings, urls: dict[str, str], listener: socket.socket, parent_fd: int | None
+) -> None:
+    await _check(urls["database_url"])
+    config = uvicorn.Config(
+        create_app(build_services(settings, **urls), version=version("tenantry")),
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=STOP_SECONDS,
+    )
+    url = _url(listener)
+    with beacon(settings.data_dir, url):
+        await Server(config, url=url, parent_fd=parent_fd).serve(sockets=[listener])
 
 
 async def _check(database_url: str) -> None:

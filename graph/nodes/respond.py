@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
-from tenancy.citation import citations
 
 from graph.budget import output_limit, prompt_bound
 from graph.models import ask, model_name, schema_text, schemas
@@ -12,6 +11,7 @@ from graph.notes import with_notes
 from graph.ports import Models, Turn
 from graph.prompts import is_answer, turns_of, window
 from graph.state import AgentState, NumberedPassage, Update
+from tenancy.citation import citations
 from tools.toolbox import Toolboxes
 
 MAX_ROUNDS = 5  # of tools; then the model must answer with what it has

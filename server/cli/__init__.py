@@ -5,11 +5,23 @@ Commands import what they need when they run, so that `--help` is there at once.
 
 import sys
 import typing
+from importlib import import_module
 
 import typer
 
 if typing.TYPE_CHECKING:
     from tenancy.errors import TenantryError
+
+COMMANDS = (
+    "serving",
+    "tenants",
+    "plans",
+    "credentials",
+    "knowledge",
+    "toolbelt",
+    "talking",
+    "account",
+)
 
 app = typer.Typer(
     name="tenantry",
@@ -26,16 +38,8 @@ def main() -> None:
     import os
 
     os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")  # read when langgraph is imported
-    from server.cli import (  # noqa: F401  # importing registers the commands
-        account,
-        credentials,
-        knowledge,
-        plans,
-        serving,
-        talking,
-        tenants,
-        toolbelt,
-    )
+    for name in COMMANDS:
+        import_module(f"server.cli.{name}")  # importing registers the commands
     from tenancy.errors import TenantryError
 
     try:

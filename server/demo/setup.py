@@ -2,15 +2,15 @@
 
 import asyncio
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from server.dev_issuer import load_or_create
-from server.loading import load_files
 from server.settings import Settings
 from server.stores import Stores
-from server.wiring import build_services
+from storage.contents import contents
 from storage.control import Control, control
 from tenancy.errors import Conflict, Failure
 from tenancy.ids import PlanId, SubjectId, TenantId
@@ -34,7 +34,8 @@ def demo_of(settings: Settings) -> Callable[[Stores], str]:
         with control(stores.owner()) as admin:
             for tenant_id, (display_name, plan_id) in TENANTS.items():
                 _create(admin, tenant_id, display_name, plan_id)
-        asyncio.run(_ingest(settings, stores))
+        if missing := {t: files for t in TENANTS if (files := _missing(stores, t))}:
+            asyncio.run(_ingest(settings, stores, missing))
         return _greeting(settings)
 
     return prepare
@@ -51,15 +52,26 @@ def _create(admin: Control, tenant_id: TenantId, display_name: str, plan_id: Pla
     admin.configure_tool(tenant_id, ORDER_TOOL, {"orders_file": orders})
 
 
-async def _ingest(settings: Settings, stores: Stores) -> None:
+def _missing(stores: Stores, tenant_id: TenantId) -> list[Path]:
+    """The demo files whose content the tenant does not have yet."""
+    present = contents(stores.app_url, tenant_id)
+    files = sorted(p for p in (FOLDER / tenant_id).iterdir() if p.name != ORDERS)
+    return [path for path in files if sha256(path.read_bytes()).digest() not in present]
+
+
+async def _ingest(
+    settings: Settings, stores: Stores, missing: Mapping[TenantId, Sequence[Path]]
+) -> None:
+    from server.loading import load_files  # noqa: PLC0415  # seconds that a later start can save
+    from server.wiring import build_services  # noqa: PLC0415
+
     services = build_services(settings, database_url=stores.app_url, redis_url=stores.redis_url)
     await services.open()
     try:
-        for tenant_id in TENANTS:
+        for tenant_id, files in missing.items():
             tenant = await services.directory.tenant(tenant_id)
             if tenant is None:
                 raise Failure(f"The demo tenant {tenant_id} is gone.")
-            files = sorted(p for p in (FOLDER / tenant_id).iterdir() if p.name != ORDERS)
             counts = await load_files(services, tenant, files)
             if counts["failed"]:
                 raise Failure(f"Demo documents failed: {counts['failed']}")

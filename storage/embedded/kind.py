@@ -79,10 +79,10 @@ def answers(kind: Kind, running: Running) -> bool:
     return True
 
 
-def launch(kind: Kind, place: Place, known: Running | None) -> Running:
-    """Start a server in place of `known`, without waiting until it serves."""
+def launch(kind: Kind, place: Place) -> Running:
+    """Start a server without waiting until it serves."""
     program = kind.program(place)
-    hold = _claim(kind, place, known)
+    hold = _claim(kind, place)
     try:
         kind.arrange(place, program, hold)
         return _run(kind, place, program, hold)
@@ -112,10 +112,8 @@ def dismiss(kind: Kind, running: Running) -> None:
     shutil.rmtree(running.folder, ignore_errors=True)
 
 
-def _claim(kind: Kind, place: Place, known: Running | None) -> int:
+def _claim(kind: Kind, place: Place) -> int:
     """The lock on the server's files, after the end of any process that still has it."""
-    if known is not None:
-        dismiss(kind, known)
     path = place.data_dir / f"{kind.name}.lock"
     deadline = time.monotonic() + SILENCE_SECONDS
     while (hold := try_lock(path)) is None:
@@ -136,10 +134,13 @@ def _end_unrecorded(kind: Kind, place: Place) -> None:
 
 def _run(kind: Kind, place: Place, program: Program, hold: int) -> Running:
     folder = socket_folder(place.account)
-    plan = kind.plan(place, program, folder)
     log = open_log(place.data_dir, kind.name)
     try:
+        plan = kind.plan(place, program, folder)
         pid = spawn(plan.command, place.account, folder=folder, log=log, hold=hold)
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
     finally:
         os.close(log)
     since = started(pid) or ""

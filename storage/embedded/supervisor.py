@@ -58,23 +58,23 @@ class EmbeddedServers:
     def _bring_up(self) -> None:
         place = settle(self._data_dir)
         known = record.read(self._data_dir).servers
-        fresh = [kind for kind in KINDS if self._must_launch(kind, place, known.get(kind.name))]
+        fresh = [kind for kind in KINDS if self._must_launch(kind, place)]
         for kind in fresh:
-            self._running[kind.name] = launch(kind, place, known.get(kind.name))
+            self._running[kind.name] = launch(kind, place)
         self._write_record()
         for kind in fresh:
             await_ready(kind, place, self._running[kind.name])
 
     def _must_launch(self, kind: Kind, place: Place, known: Running | None) -> bool:
         """Whether `kind` is wanted and cannot be adopted; what lives unwanted is kept as it is."""
-        if kind.name not in self._wanted:
-            if known is not None and known.is_alive:
-                self._running[kind.name] = known
+        wanted = kind.name in self._wanted
+        if known is None:
+            return wanted
+        if _can_adopt(kind, place, known) if wanted else known.is_alive:
+            self._running[kind.name] = known
             return False
-        if known is None or not _can_adopt(kind, place, known):
-            return True
-        self._running[kind.name] = known
-        return False
+        dismiss(kind, known)
+        return wanted
 
     def _write_record(self) -> None:
         pid = os.getpid()

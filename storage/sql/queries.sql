@@ -84,6 +84,10 @@ delete from tenantry.checkpoints where tenant_id = %(tenant_id)s and thread_id =
 select document_id, title, media_type, size, sha256, passages, status, created_at, error
   from tenantry.documents where tenant_id = %(tenant_id)s and sha256 = %(sha256)s
 
+-- query: list_contents
+-- The content hashes of all documents.
+select sha256 from tenantry.documents where tenant_id = %(tenant_id)s
+
 -- query: lock_documents
 -- One upload of a tenant at a time counts and inserts.
 select pg_advisory_xact_lock(hashtextextended(%(tenant_id)s || '/documents', 7))

@@ -12,6 +12,7 @@ from fastapi import FastAPI, File, Request, UploadFile
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
+from starlette.exceptions import HTTPException
 
 from server.api_keys import mint
 from server.auth import Authenticator
@@ -432,6 +433,47 @@ async def test_a_chunked_body_is_not_read_beyond_its_limit(client):
     response = await client.post("/v1/raw", content=aiter(body), headers=bearer(KEY.text))
     assert response.status_code == 413
     assert body.taken <= BODY_BYTES + 64 * 1024
+
+
+async def read_of(headers, *messages):
+    """What a reader of the body gets, and how many messages were taken from the server."""
+    taken = []
+
+    async def receive():
+        taken.append(messages[len(taken)])
+        return taken[-1]
+
+    async def read(scope, receive, send):
+        while (await receive()).get("more_body"):
+            pass
+
+    scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+    try:
+        await BodyLimitMiddleware(read, lambda _: 10)(scope, receive, None)
+    except HTTPException as error:
+        return error.status_code, len(taken)
+    return None, len(taken)
+
+
+def part(size, *, more):
+    return {"type": "http.request", "body": b"x" * size, "more_body": more}
+
+
+async def test_a_body_announced_too_large_is_not_read_at_all():
+    announced = [(b"content-length", b"11")]
+    assert await read_of(announced, part(11, more=False)) == (413, 0)
+
+
+async def test_the_last_part_of_a_body_counts():
+    assert await read_of([], part(11, more=False)) == (413, 1)
+    assert await read_of([], part(6, more=True), part(5, more=False)) == (413, 2)
+    assert await read_of([], part(5, more=True), part(5, more=False)) == (None, 2)
+
+
+async def test_an_announcement_that_is_no_number_is_not_believed():
+    for length in (b"-1", b"ten", "\u00b2".encode(), b""):
+        headers = [(b"content-length", length)]
+        assert await read_of(headers, part(11, more=False)) == (413, 1)
 
 
 async def test_a_body_of_exactly_the_limit_is_taken(client):

@@ -294,6 +294,20 @@ async def test_a_thread_that_ended_makes_room() -> None:
     assert [await threads.run(ACME, lambda: "free") for _ in range(3)] == ["free"] * 3
 
 
+async def test_a_thread_that_answers_too_late_disturbs_nobody() -> None:
+    free, faults, loop = threading.Event(), [], asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, fault: faults.append(fault))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(Threads().run(ACME, free.wait), 0.01)
+    free.set()
+    for thread in threading.enumerate():
+        if thread.name == "tool":
+            thread.join()
+    await asyncio.sleep(0)
+    loop.set_exception_handler(None)
+    assert faults == []
+
+
 async def test_a_cancelled_run_cancels_its_tool() -> None:
     started = asyncio.Event()
 
