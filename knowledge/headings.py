@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from io import StringIO
 
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*\Z")
 _FENCE = re.compile(r" {0,3}(```|~~~)")
@@ -30,7 +31,8 @@ def first_heading(text: str) -> str | None:
 
 def _lines(text: str) -> Iterator[tuple[tuple[int, str] | None, str]]:
     fence = None
-    for line in text.split("\n"):
+    for ended in StringIO(text):  # line by line: a list of millions holds the interpreter
+        line = ended.removesuffix("\n")
         if mark := _FENCE.match(line):
             fence = mark[1] if fence is None else None if fence == mark[1] else fence
         match = None if fence or len(line) > 1000 else _HEADING.match(line)

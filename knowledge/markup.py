@@ -1,6 +1,7 @@
 """HTML to text: what a reader would see, one block a line, headings as Markdown writes them."""
 
 import re
+from io import StringIO
 
 from knowledge.tags import Kind, tokens
 from tenancy.errors import Invalid
@@ -61,8 +62,13 @@ class _Page:
             return
         if self._in_title:
             self.title = self.title or text
+        elif self._verbatim:
+            self.pieces.append(text)
         else:
-            self.pieces.append(text if self._verbatim else re.sub(r"\s+", " ", text))
+            self.pieces.append(re.sub(r"\s+", " ", text.lstrip() if self._starts_line() else text))
+
+    def _starts_line(self) -> bool:
+        return not self.pieces or self.pieces[-1].endswith(("\n", "- ", "# ", "| "))
 
     def _break(self, tag: str) -> None:
         if tag in ("tr", "table"):
@@ -86,7 +92,5 @@ def read_html(page: str) -> tuple[str, str | None]:
 
 
 def _tidy(text: str) -> str:
-    lines = (re.sub(r"(?<=\S)[ \t]+", " ", line.rstrip()) for line in text.split("\n"))
-    return re.sub(
-        r"\n{3,}", "\n\n", "\n".join(line if line.strip() else "" for line in lines)
-    ).strip("\n")
+    lines = (re.sub(r"(?<=\S)[ \t]+", " ", line.rstrip()) for line in StringIO(text))
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip("\n")

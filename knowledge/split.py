@@ -22,6 +22,8 @@ def split(text: str, media_type: str) -> list[str]:
 
     A passage under a heading opens with a line that names the way to it: `Shipping > Costs`.
     """
+    if len(text) > MAX_PASSAGES * PASSAGE_CHARACTERS:
+        raise Invalid("file", f"is too long: its text has {len(text)} characters")
     passages = list(islice(_passages(text, media_type), MAX_PASSAGES + 1))
     if len(passages) > MAX_PASSAGES:
         raise Invalid("file", f"is too long: more than {MAX_PASSAGES} passages")

@@ -1,7 +1,7 @@
 """What may vouch for a caller: token issuers and API keys, as the control database knows them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +19,7 @@ class Issuer:
 
     url: str
     audience: str
-    jwks: Mapping[str, Any]
+    jwks: Mapping[str, Any] = field(repr=False)  # the development secret, for one
     tenants: frozenset[TenantId] | None
     platform: bool = False
     development: bool = False

@@ -27,7 +27,7 @@ class Reply:
     body: bytes | None = None  # sent as it is
     content_type: str = "application/json"
     delay_seconds: float = 0
-    pause_seconds: float = 0  # before each chunk of a stream
+    pause_seconds: float = 0  # before each chunk of a stream, and before its end
     silent_after: int | None = None  # a stream stops talking after so many chunks
     cut_after: int | None = None  # a stream loses its connection after so many chunks
     echoes: bool = False
@@ -93,7 +93,7 @@ class Reply:
 
     @classmethod
     def paced(cls, seconds: float, reply: "Reply | None" = None) -> "Reply":
-        """A reply whose stream pauses before each chunk."""
+        """A reply whose stream pauses before each chunk, and before the end of its body."""
         return replace(reply or cls(), pause_seconds=seconds)
 
     @classmethod

@@ -154,6 +154,7 @@ class ModelServer:
             await self._wait(reply.pause_seconds)
             await response.write(b"data: " + orjson.dumps(chunk) + b"\n\n")
         await response.write(b"data: [DONE]\n\n")
+        await self._wait(reply.pause_seconds)  # the end of the body comes in a packet of its own
         return response
 
     async def _embeddings(self, request: web.Request) -> web.StreamResponse:
