@@ -34,7 +34,7 @@ def _passages(text: str, media_type: str) -> Iterator[str]:
     splitter = _splitter()
     for path, body in _sections(text, media_type):
         head = " > ".join(path)[:MAX_PATH_CHARACTERS]
-        if not body.strip():
+        if head and not body.strip():
             yield head
         for block in _blocks(body):
             for piece in splitter.split_text(block):

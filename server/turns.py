@@ -162,6 +162,10 @@ class RunTurns:
         tenant.require_active()
         return turn
 
+    def find(self, run_id: RunId) -> RunTurn | None:
+        """The run's turn, if it has one yet."""
+        return self._open.get(run_id)
+
     def close(self, run_id: RunId) -> RunTurn | None:
         """Forget the run; its turn, if it had one."""
         return self._open.pop(run_id, None)

@@ -49,9 +49,7 @@ def audit_event(action: str = "test.act", event_id: UUID | None = None, **more: 
     )
 
 
-def usage_event(
-    run_id: RunId, quantity: int = 1, part: str = "call/0", **more: Any
-) -> UsageEvent:
+def usage_event(run_id: RunId, quantity: int = 1, part: str = "call/0", **more: Any) -> UsageEvent:
     fields = {"model": "scripted", "created_at": datetime.now(UTC), **more}
     return UsageEvent(
         event_id=usage_event_id(run_id, Meter.INPUT_TOKENS, part),
@@ -102,9 +100,7 @@ async def rows(
         return await conn.fetch(Query("of a test", statement.encode()), params)
 
 
-async def value(
-    cells: Cells, statement: str, tenant_id: TenantId = ACME, **params: object
-) -> Any:
+async def value(cells: Cells, statement: str, tenant_id: TenantId = ACME, **params: object) -> Any:
     """The one value of the one row."""
     [row] = await rows(cells, statement, tenant_id, **params)
     [only] = row.values()

@@ -1,0 +1,6 @@
+"""What `langgraph dev` loads. It runs this file once for each name, so nothing may live here."""
+
+from server.studio_auth import auth
+from server.studio_house import app, graph
+
+__all__ = ["app", "auth", "graph"]

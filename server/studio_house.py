@@ -1,0 +1,127 @@
+"""The house inside `langgraph dev`: stores opened once, one graph, every run accounted for."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from uuid import UUID, uuid4
+
+from langchain_core.runnables import RunnableConfig
+from langgraph_sdk.runtime import ServerRuntime
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from graph.state import Options
+from server.runs import CompiledAgent
+from server.services import Services
+from server.settings import Settings, load_settings
+from server.stores import attached
+from server.studio_runs import StudioRuns
+from server.wiring import build_services
+from storage.checks import refuse_unsafe
+from tenancy.ids import RunId
+
+# LangGraph serves more than this, and some of it to anyone: `/internal/truncate`, `/deploy`.
+OPEN_DOORS = frozenset(
+    {"", "ok", "info", "metrics", "docs", "openapi.json", "assistants", "threads", "runs"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """Everything that outlives a request of Studio."""
+
+    settings: Settings
+    services: Services
+    agent: CompiledAgent
+    runs: StudioRuns
+
+
+class ClosedDoors:
+    """Answers 404 for every path that is not listed as open, before anything looks at it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "lifespan" or _door(scope) in OPEN_DOORS:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1000})
+        else:
+            await JSONResponse({"detail": "Not Found"}, 404)(scope, receive, send)
+
+
+def _door(scope: Scope) -> str:
+    path: str = scope["path"]
+    return path.strip("/").split("/")[0]
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    async with _opened() as app.state.studio:
+        _open.set()
+        try:
+            yield
+        finally:
+            _open.clear()
+            await app.state.studio.runs.drain()
+
+
+app = Starlette(lifespan=_lifespan, middleware=[Middleware(ClosedDoors)])
+_open = asyncio.Event()
+
+
+async def studio() -> Studio:
+    """This process's Studio; waits until it is open: a run left from before a reload is early."""
+    await _open.wait()
+    here: Studio = app.state.studio
+    return here
+
+
+@asynccontextmanager
+async def graph(
+    config: RunnableConfig, runtime: ServerRuntime[Options]
+) -> AsyncIterator[CompiledAgent]:
+    """The agent, for one run or for one look at it; a run holds what it takes until it ends."""
+    here = await studio()
+    if runtime.execution_runtime is None:
+        yield here.agent
+        return
+    first = RunId(UUID(config["configurable"]["run_id"]))
+    again = RunId(uuid4())  # LangGraph repeats a run under no id at all: it is another to the bill
+    async with here.runs.holding(first, again):
+        yield here.agent.with_config(run_id=again)
+
+
+@asynccontextmanager
+async def _opened() -> AsyncIterator[Studio]:
+    """The stores of a running `tenantry up`, or our own; blocking work stays off the loop."""
+    settings = await asyncio.to_thread(load_settings)
+    async with AsyncExitStack() as rooms:
+        stores = ExitStack()
+        rooms.push_async_callback(asyncio.to_thread, stores.close)
+        services = await asyncio.to_thread(_services, settings, stores)
+        rooms.push_async_callback(services.close)
+        await services.open()
+        await refuse_unsafe(services.cells.first.pool)
+        watching = asyncio.create_task(services.control.watch())
+        rooms.push_async_callback(_cancelled, watching)
+        agent = services.agent.compile(name="tenantry")
+        runs = StudioRuns(services.turns, services.ledger, services.quota)
+        yield Studio(settings, services, agent, runs)
+
+
+def _services(settings: Settings, stores: ExitStack) -> Services:
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    urls = stores.enter_context(attached(settings))
+    return build_services(settings, database_url=urls.app_url, redis_url=urls.redis_url)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

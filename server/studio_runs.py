@@ -1,0 +1,81 @@
+"""The runs of Studio: each lets go of what it holds and commits what it did, however it ends."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+
+from server.turns import RunTurn, RunTurns
+from storage.ledger import PostgresLedger
+from storage.quota import RedisQuota
+from storage.threads import RENEW_SECONDS
+from tenancy.audit import Outcome
+from tenancy.errors import Refusal, Unavailable
+from tenancy.ids import RunId
+
+log = structlog.get_logger()
+
+DRAIN_SECONDS = 5.0  # what LangGraph's own queue allows
+
+
+class StudioRuns:
+    """Owns what the runs in flight hold; their threads and checkpoints are LangGraph's."""
+
+    def __init__(self, turns: RunTurns, ledger: PostgresLedger, quota: RedisQuota) -> None:
+        self._turns = turns
+        self._ledger = ledger
+        self._quota = quota
+        self._live: set[asyncio.Task[object]] = set()
+
+    @asynccontextmanager
+    async def holding(self, *run_ids: RunId) -> AsyncIterator[None]:
+        """Renew what the run holds while the block runs; `run_ids` are those it may run under."""
+        heartbeat = asyncio.create_task(self._renew(run_ids))
+        run = asyncio.current_task()
+        self._live |= {run} if run else set()
+        try:
+            yield
+            await asyncio.shield(self._end(run_ids, None))
+        except BaseException as error:
+            await asyncio.shield(self._end(run_ids, error))
+            raise
+        finally:
+            heartbeat.cancel()
+            self._live -= {run} if run else set()
+
+    async def drain(self) -> None:
+        """End the runs in flight: LangGraph repeats them when it starts again."""
+        for run in self._live:
+            run.cancel()
+        if self._live:
+            await asyncio.wait(self._live, timeout=DRAIN_SECONDS)
+
+    async def _renew(self, run_ids: tuple[RunId, ...]) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            for run_id in run_ids:
+                if (turn := self._turns.find(run_id)) and turn.admitted:
+                    with suppress(Unavailable):
+                        await self._quota.renew(turn.tenant.tenant_id, run_id)
+
+    async def _end(self, run_ids: tuple[RunId, ...], error: BaseException | None) -> None:
+        for turn in filter(None, map(self._turns.close, run_ids)):
+            if error is not None:
+                _note_failure(turn, error)
+            try:
+                await self._commit(turn)
+            finally:
+                with suppress(Unavailable):  # the slot and the hold then expire by themselves
+                    await self._quota.release(turn.tenant.tenant_id, turn.run_id)
+
+    async def _commit(self, turn: RunTurn) -> None:
+        done = turn.record.take()
+        await self._ledger.record(turn.tenant.tenant_id, usage=done.usage, audit=done.audit)
+
+
+def _note_failure(turn: RunTurn, error: BaseException) -> None:
+    reason = type(error).__name__
+    outcome = Outcome.REFUSED if isinstance(error, Refusal) else Outcome.FAILED
+    turn.did("run.finish" if turn.admitted else "run.start", "", outcome, reason=reason)
+    log.warning("run_failed", reason=reason, admitted=turn.admitted)

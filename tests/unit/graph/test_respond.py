@@ -1,0 +1,90 @@
+"""The model call fits the budget, or the answer ends."""
+
+from typing import Any
+
+import pytest
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, HumanMessage
+
+from graph.nodes.respond import OUT_OF_BUDGET, respond
+from graph.notes import notes_of
+from graph.state import NumberedPassage
+from tests.unit.graph.turn import RecordingTurn
+
+PASSAGES = [
+    NumberedPassage(n=n, document_id=f"d{n}", passage_id=f"p{n}", title="T", text="x" * 500)
+    for n in (1, 2, 3)
+]
+
+
+class _Models:
+    default = "test"
+
+    def __init__(self, *answers: AIMessage) -> None:
+        self.model = GenericFakeChatModel(messages=iter(answers))
+
+    def get(self, name: str) -> GenericFakeChatModel:
+        return self.model
+
+
+class _NoTools:
+    def of(self, tenant: object, principal: object) -> Any:
+        return self
+
+    def tools(self, names: object) -> list[object]:
+        return []
+
+
+async def _respond(turn: RecordingTurn, answer: AIMessage) -> AIMessage:
+    state: Any = {"messages": [HumanMessage("q")], "passages": PASSAGES, "tools": []}
+    toolboxes: Any = _NoTools()
+    models: Any = _Models(answer)
+    update = await respond(state, turn, models=models, toolboxes=toolboxes)
+    [message] = update["messages"]
+    assert isinstance(message, AIMessage)
+    return message
+
+
+async def test_citations_are_the_passages_the_answer_names() -> None:
+    answer = await _respond(RecordingTurn(), AIMessage("Yes [2]."))
+    assert [c["document_id"] for c in notes_of(answer)["citations"]] == ["d2"]
+
+
+async def test_a_small_budget_takes_fewer_passages() -> None:
+    turn = RecordingTurn()
+    turn.affordable = lambda tokens: tokens < turn.holds[0] - 800
+    answer = await _respond(turn, AIMessage("Yes [1] and [3]."))
+    assert [c["n"] for c in notes_of(answer)["citations"]] == [1]
+    assert turn.holds == sorted(turn.holds, reverse=True)
+
+
+async def test_an_exhausted_budget_ends_the_answer_without_a_model_call() -> None:
+    turn = RecordingTurn(affordable=lambda tokens: False)
+    answer = await _respond(turn, AIMessage("never"))
+    assert answer.text == OUT_OF_BUDGET
+    assert turn.settled == []
+
+
+@pytest.mark.parametrize(("reported", "expected"), [((0, 0), 0), ((7, 5), 12)])
+async def test_the_providers_figure_is_settled_also_when_it_is_zero(
+    reported: tuple[int, int], expected: int
+) -> None:
+    turn = RecordingTurn()
+    usage: Any = {
+        "input_tokens": reported[0],
+        "output_tokens": reported[1],
+        "total_tokens": sum(reported),
+    }
+    await _respond(turn, AIMessage("ok", usage_metadata=usage))
+    assert turn.settled[0][1].total == expected
+
+
+async def test_a_missing_figure_is_estimated() -> None:
+    turn = RecordingTurn()
+    await _respond(turn, AIMessage("ok"))
+    assert turn.settled[0][1].total > 0
+
+
+async def test_an_answer_holds_nothing_that_a_store_refuses() -> None:
+    answer = await _respond(RecordingTurn(), AIMessage("a\0b\ud800c"))
+    assert answer.text == "abc"
