@@ -11,6 +11,7 @@ from tenancy.quota import token_bound
 from tenancy.tenant import Tenant
 
 MESSAGE_OVERHEAD = 8  # role and separators of one message, generously
+USUAL_EXTRA = 8192  # five passages and a handful of tools: saves raising the hold afterwards
 DEFAULT_OUTPUT_TOKENS = 8192  # where a plan sets no limit a hold still needs one
 
 
@@ -30,12 +31,14 @@ def _bound(message: BaseMessage) -> int:
     return MESSAGE_OVERHEAD + token_bound(message.text) + token_bound(calls)
 
 
-def first_hold(state: AgentState, tenant: Tenant) -> int:
-    """What admission holds for the first model call: the prompt without passages, and its answer.
+def first_hold(state: AgentState, tenant: Tenant) -> tuple[int, int]:
+    """What admission must hold for the first model call, and what it should where there is room.
 
-    `respond` raises the hold when passages and tools are known, or takes fewer of them.
+    It must hold the prompt without passages and tools, and its answer. `respond` raises the hold
+    when both are known and it does not suffice, or takes fewer passages.
     """
-    return prompt_bound(tenant, window(state["messages"]), []) + output_limit(tenant)
+    needed = prompt_bound(tenant, window(state["messages"]), []) + output_limit(tenant)
+    return needed, needed + USUAL_EXTRA
 
 
 def output_limit(tenant: Tenant) -> int:

@@ -41,8 +41,8 @@ def guarded(node: Node, turns: Turns, *, admits: bool = True) -> GuardedNode:
         if state.get("tenant_id") not in (None, "", principal.tenant_id):
             raise TenantMismatch
         turn = await turns.enter(principal, *_run_and_thread(runtime))
-        if admits:
-            await turn.admit(first_hold(state, turn.tenant))
+        if admits and not turn.admitted:
+            await turn.admit(*first_hold(state, turn.tenant))
         return await node(state, turn)
 
     return run

@@ -9,13 +9,13 @@ from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 
+from graph.answers import sound
 from graph.ports import Models, Turn
 from graph.prompts import system_prompt
 from graph.state import NumberedPassage
 from tenancy.errors import ModelFailed
 from tenancy.quota import token_bound
 from tenancy.tenant import Tenant
-from tenancy.text import clean
 from tenancy.usage import Tokens
 
 BYTES_PER_TOKEN = 4  # of English text; used only where a provider reports no usage at all
@@ -58,7 +58,7 @@ async def ask(
     if not isinstance(answer, AIMessage):
         raise ModelFailed("The model endpoint answered with something that is no message.")
     await turn.settle(call, _counted(answer, prompt), name)
-    return _sound(answer)
+    return sound(answer)
 
 
 def _counted(answer: AIMessage, prompt: Sequence[BaseMessage]) -> Tokens:
@@ -67,8 +67,3 @@ def _counted(answer: AIMessage, prompt: Sequence[BaseMessage]) -> Tokens:
         return Tokens(usage["input_tokens"], usage["output_tokens"])
     size = sum(token_bound(message.text) for message in prompt)
     return Tokens(ceil(size / BYTES_PER_TOKEN), ceil(token_bound(answer.text) / BYTES_PER_TOKEN))
-
-
-def _sound(answer: AIMessage) -> AIMessage:
-    """The answer as state can hold it: no NUL, no lone surrogate."""
-    return answer.model_copy(update={"content": clean(answer.text)})

@@ -11,11 +11,11 @@ from graph.offline_words import coverages, stems
 Vectors = Sequence[Sequence[float]]
 Embed = Callable[[Sequence[str]], Awaitable[Vectors] | Vectors]
 
-ABSTAIN_BELOW = 0.25  # cosine; measured: 92 % of answerable questions stay, all off-topic ones go
+ABSTAIN_BELOW = 0.25  # cosine of question and sentence
 ABSTAIN_WITHOUT_WORDS_BELOW = 0.4  # a paraphrase that shares no word must be a close one
 WORD_WEIGHT = 0.4  # of the score; meaning has the rest
 SECOND_AT_LEAST = 0.8  # of the best score, to be quoted beside it
-CANDIDATES = 16  # embedding one costs some 5 ms, and more of them found no better answers
+CANDIDATES = 16  # embedding one costs some 10 ms; 32 and 64 found no better answers
 
 
 async def best_sentences(

@@ -25,9 +25,15 @@ class Turn(Protocol):
         """On behalf of whom."""
         ...
 
-    async def admit(self, hold_tokens: int) -> None:
+    @property
+    def admitted(self) -> bool:
+        """Whether the run has been admitted."""
+        ...
+
+    async def admit(self, hold_tokens: int, wanted_tokens: int) -> None:
         """Take a slot and a hold for the first model call; once per run.
 
+        The hold is `wanted_tokens` where the budget has room for them.
         Raises `QuotaExceeded`, `Unavailable`.
         """
         ...

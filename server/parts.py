@@ -72,6 +72,7 @@ class Translator:
     thread_id: ThreadId
     answers: list[AIMessage] = field(default_factory=list)
     interrupt: Mapping[str, Any] | None = None
+    _tokens_sent: bool = False
 
     def opening(self) -> Event:
         """The first event: it names the run and the thread."""
@@ -89,6 +90,7 @@ class Translator:
         if metadata.get("langgraph_node") != "respond" or not isinstance(chunk, AIMessageChunk):
             return
         if chunk.text:
+            self._tokens_sent = True
             yield Event("token", {"text": chunk.text})
 
     def _update(self, node: str, update: Any) -> Iterator[Event]:
@@ -103,6 +105,9 @@ class Translator:
 
     def _said(self, message: AIMessage) -> Iterator[Event]:
         self.answers.append(message)
+        sent, self._tokens_sent = self._tokens_sent, False
+        if message.text and not sent:  # words of our own, or of a model that does not stream
+            yield Event("token", {"text": message.text})
         for call in message.tool_calls:
             yield Event("tool", {"name": call["name"], "status": "started"})
         for citation in notes_of(message).get("citations", []):
@@ -112,3 +117,14 @@ class Translator:
         if isinstance(message, ToolMessage):
             status = notes_of(message).get("status", message.status)
             yield Event("tool", {"name": message.name or "", "status": status})
+
+
+def retold(answer: Mapping[str, Any]) -> Iterator[Event]:
+    """The events of a run that is over, from its answer: all but the last."""
+    yield Event("run", {name: answer[name] for name in ("run_id", "thread_id")})
+    if answer["answer"]:
+        yield Event("token", {"text": answer["answer"]})
+    for citation in answer["citations"]:
+        yield Event("citation", citation)
+    if "interrupt" in answer:
+        yield Event("interrupt", answer["interrupt"])

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
@@ -17,14 +18,15 @@ from langgraph.types import Command, StreamMode
 
 from graph.identity import USER_KEY, VerifiedUser
 from graph.notes import notes_of, with_notes
-from server.parts import Event, EventLog, Translator
+from server.parts import Event, EventLog, Translator, retold
 from server.turns import RunTurn, RunTurns
 from storage.checkpointer import TenantPostgresSaver
 from storage.durability import durability_rules
+from storage.ledger import PostgresLedger
 from storage.quota import RedisQuota
 from storage.threads import RENEW_SECONDS, Idempotency, PostgresThreads, Replay
 from storage.turn import Ending, Lease
-from tenancy.audit import Outcome
+from tenancy.audit import AuditEvent, Outcome
 from tenancy.errors import (
     Conflict,
     Failure,
@@ -81,7 +83,7 @@ class LiveRun:
     async def result(self) -> Mapping[str, Any]:
         """The JSON answer, once it is committed; raises what the run failed with."""
         await self.events.ended.wait()
-        if self.answer is None:
+        if self.error is not None or self.answer is None:
             raise self.error or Failure("The run failed.")
         return self.answer
 
@@ -107,6 +109,7 @@ class Runner:
         *,
         saver: TenantPostgresSaver,
         threads: PostgresThreads,
+        ledger: PostgresLedger,
         quota: RedisQuota,
         turns: RunTurns,
     ) -> None:
@@ -114,6 +117,7 @@ class Runner:
         self._rules = durability_rules(agent)
         self._saver = saver
         self._threads = threads
+        self._ledger = ledger
         self._quota = quota
         self._turns = turns
         self._tasks: set[asyncio.Task[None]] = set()
@@ -124,9 +128,11 @@ class Runner:
         Raises a `Refusal` or `Failure` from before the model call: nothing of it is in the thread.
         A client that goes away does not stop the run: its answer will be in the thread.
         """
-        if request.assistant not in ASSISTANTS:
-            raise NotFound("No such assistant.")
-        opened = await self._open(principal, request)
+        try:
+            opened = await self._open(principal, request)
+        except Refusal as refusal:
+            await self._note_refusal(principal, request, refusal)
+            raise
         if isinstance(opened, LiveRun):
             return opened
         task = asyncio.create_task(self._execute(opened))
@@ -145,6 +151,8 @@ class Runner:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _open(self, principal: Principal, request: RunRequest) -> "_Execution | LiveRun":
+        if request.assistant not in ASSISTANTS:
+            raise NotFound("No such assistant.")
         run_id = RunId(uuid4())
         thread_id = request.thread_id or ThreadId(uuid4())
         turn = await self._turns.open(principal, run_id, thread_id)
@@ -168,6 +176,24 @@ class Runner:
         live = LiveRun(run_id, thread_id, EventLog())
         return _Execution(request, opened, turn, saver, live, admitted)
 
+    async def _note_refusal(
+        self, principal: Principal, request: RunRequest, refusal: Refusal
+    ) -> None:
+        """One record of a run that was refused before it was opened; no failure of its own."""
+        event = AuditEvent(
+            event_id=uuid4(),
+            actor=principal.credential,
+            subject_id=principal.subject_id,
+            action="run.start",
+            resource="",
+            outcome=Outcome.REFUSED,
+            created_at=datetime.now(UTC),
+            thread_id=request.thread_id,
+            attributes={"reason": type(refusal).__name__},
+        )
+        with suppress(Unavailable):
+            await self._ledger.record(principal.tenant_id, audit=[event])
+
     async def _execute(self, execution: _Execution) -> None:
         """The body of the run's own task: it never raises, what happened is in its events."""
         structlog.contextvars.bind_contextvars(
@@ -178,6 +204,7 @@ class Runner:
         try:
             async with self._holding(execution):
                 await self._stream(execution)
+            self._publish(execution)
         except TenantryError as error:
             self._fail(execution, error)
         except asyncio.CancelledError:
@@ -206,10 +233,7 @@ class Runner:
         finally:
             heartbeat.cancel()
             self._turns.close(execution.lease.run_id)
-            with suppress(Unavailable):  # the slot and the hold then expire by themselves
-                await asyncio.shield(
-                    self._quota.release(execution.lease.tenant_id, execution.lease.run_id)
-                )
+            await asyncio.shield(execution.turn.release())
 
     async def _renew(self, execution: _Execution, run: asyncio.Task[Any] | None) -> None:
         """Keep lease and slot; a run that lost its lease stops."""
@@ -223,16 +247,18 @@ class Runner:
                 await self._quota.renew(lease.tenant_id, lease.run_id)
 
     async def _finish(self, execution: _Execution, status: str) -> None:
-        """The run's last commit, and only then its answer."""
-        live, turn = execution.live, execution.turn
-        answer = _answer(execution)
+        """The run's last commit."""
+        turn = execution.turn
+        execution.live.answer = answer = _answer(execution)
         turn.record.ending = Ending(status, turn.tokens, answer)
         await execution.saver.flush()
-        live.answer = answer
+        log.info("run_finished", status=status, tokens=turn.tokens.total)
+
+    def _publish(self, execution: _Execution) -> None:
+        """The answer, once it is committed and the run holds nothing any more."""
         if not execution.admitted.done():
             execution.admitted.set_result(None)
-        live.events.end(Event("done", answer))
-        log.info("run_finished", status=status, tokens=turn.tokens.total)
+        execution.live.events.end(Event("done", execution.live.answer or {}))
 
     async def _give_up(self, execution: _Execution, error: BaseException) -> None:
         """Not admitted, it leaves an audit record and no other trace; admitted, its state."""
@@ -324,6 +350,7 @@ def _replayed(replay: Replay) -> LiveRun:
     answer = dict(replay.result)
     run_id, thread_id = RunId(answer["run_id"]), ThreadId(answer["thread_id"])
     live = LiveRun(run_id, thread_id, EventLog(), answer=answer)
-    live.events.add(Event("run", {"run_id": str(run_id), "thread_id": str(thread_id)}))
+    for event in retold(answer):
+        live.events.add(event)
     live.events.end(Event("done", answer))
     return live

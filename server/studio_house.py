@@ -14,13 +14,15 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph.state import Options
+from server.dev_issuer import load_or_create
 from server.runs import CompiledAgent
 from server.services import Services
-from server.settings import Settings, load_settings
-from server.stores import attached
+from server.settings import Environment, Settings, load_settings
+from server.stores import Stores, attached
 from server.studio_runs import StudioRuns
 from server.wiring import build_services
 from storage.checks import refuse_unsafe
+from storage.migrations import all_migrations
 from tenancy.ids import RunId
 
 # LangGraph serves more than this, and some of it to anyone: `/internal/truncate`, `/deploy`.
@@ -99,12 +101,13 @@ async def graph(
 
 @asynccontextmanager
 async def _opened() -> AsyncIterator[Studio]:
-    """The stores of a running `tenantry up`, or our own; blocking work stays off the loop."""
+    """The stores of a running `tenantry up`, or our own; what blocks stays off the loop."""
     settings = await asyncio.to_thread(load_settings)
     async with AsyncExitStack() as rooms:
         stores = ExitStack()
         rooms.push_async_callback(asyncio.to_thread, stores.close)
-        services = await asyncio.to_thread(_services, settings, stores)
+        urls = await asyncio.to_thread(_prepared, settings, stores)
+        services = build_services(settings, database_url=urls.app_url, redis_url=urls.redis_url)
         rooms.push_async_callback(services.close)
         await services.open()
         await refuse_unsafe(services.cells.first.pool)
@@ -115,10 +118,14 @@ async def _opened() -> AsyncIterator[Studio]:
         yield Studio(settings, services, agent, runs)
 
 
-def _services(settings: Settings, stores: ExitStack) -> Services:
+def _prepared(settings: Settings, stores: ExitStack) -> Stores:
+    """The stores; what the loop would have to read from files is in memory, or at least there."""
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     urls = stores.enter_context(attached(settings))
-    return build_services(settings, database_url=urls.app_url, redis_url=urls.redis_url)
+    all_migrations()
+    if settings.environment is Environment.DEVELOPMENT:
+        load_or_create(settings.data_dir, settings.audience)
+    return urls
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

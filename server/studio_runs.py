@@ -66,8 +66,7 @@ class StudioRuns:
             try:
                 await self._commit(turn)
             finally:
-                with suppress(Unavailable):  # the slot and the hold then expire by themselves
-                    await self._quota.release(turn.tenant.tenant_id, turn.run_id)
+                await turn.release()
 
     async def _commit(self, turn: RunTurn) -> None:
         done = turn.record.take()

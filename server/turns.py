@@ -40,21 +40,26 @@ class RunTurn:
     standings: tuple[Standing, ...] = ()
     tokens: Tokens = field(default_factory=Tokens)
     _holds: dict[int, int] = field(default_factory=dict)
+    _unsettled: tuple[int, int] | None = None
     _calls: int = 0
     _actions: int = 0
 
-    async def admit(self, hold_tokens: int) -> None:
+    async def admit(self, hold_tokens: int, wanted_tokens: int) -> None:
         """Take a slot and the first hold, once; raises `QuotaExceeded` or `Unavailable`."""
         if self.admitted:
             return
         verdict = await self.quota.admit(
-            self.tenant.tenant_id, self.tenant.plan, run_id=self.run_id, hold_tokens=hold_tokens
+            self.tenant.tenant_id,
+            self.tenant.plan,
+            run_id=self.run_id,
+            hold_tokens=hold_tokens,
+            wanted_tokens=wanted_tokens,
         )
         self.standings = verdict.standings
         if verdict.refused_by is not None:
             raise QuotaExceeded(verdict.refused_by, verdict.retry_after)
         self.admitted = True
-        self._holds[0] = hold_tokens
+        self._holds[0] = verdict.held
         await self.when_admitted()
 
     def next_call(self) -> int:
@@ -66,6 +71,7 @@ class RunTurn:
         """Make the hold of a model call `tokens` at least; False when the budget says no."""
         if self._holds.get(call, 0) >= tokens:
             return True
+        await self._settle_pending()
         verdict = await self.quota.reserve(
             self.tenant.tenant_id, self.tenant.plan, run_id=self.run_id, call=call, tokens=tokens
         )
@@ -76,17 +82,36 @@ class RunTurn:
     async def settle(self, call: int, tokens: Tokens, model: str) -> None:
         """Replace the hold of a call by the provider's figure, exactly once.
 
-        With Redis away the hold stands until it expires; the ledger has the figure.
+        The last call is settled with the run's release: one trip to Redis, not two.
         """
         self.tokens += tokens
         self.used(Meter.INPUT_TOKENS, tokens.input_tokens, model, f"call/{call}")
         self.used(Meter.OUTPUT_TOKENS, tokens.output_tokens, model, f"call/{call}")
+        await self._settle_pending()
+        self._unsettled = (call, tokens.total)
+
+    async def _settle_pending(self) -> None:
+        """With Redis away the hold stands until it expires; the ledger has the figure."""
+        if self._unsettled is None:
+            return
+        (call, tokens), self._unsettled = self._unsettled, None
         try:
             await self.quota.settle(
-                self.tenant.tenant_id, run_id=self.run_id, call=call, tokens=tokens.total
+                self.tenant.tenant_id, run_id=self.run_id, call=call, tokens=tokens
             )
         except Unavailable:
-            log.warning("settle_postponed", call=call, tokens=tokens.total)
+            log.warning("settle_postponed", call=call, tokens=tokens)
+
+    async def release(self) -> None:
+        """Settle the last call, free the slot, give back what is held.
+
+        With Redis away all of it expires by itself.
+        """
+        last, self._unsettled = self._unsettled, None
+        try:
+            await self.quota.release(self.tenant.tenant_id, self.run_id, last=last)
+        except Unavailable:
+            log.warning("release_postponed", tokens=self.tokens.total)
 
     def used(self, meter: Meter, quantity: int, model: str, part: str) -> None:
         """Record usage for the turn's next commit; nothing for a quantity of 0."""

@@ -65,7 +65,7 @@ def build_services(settings: Settings, *, database_url: str, redis_url: str) -> 
     toolboxes = Toolboxes(catalogue)
     saver = TenantPostgresSaver(cells)
     threads = PostgresThreads(cells, saver)
-    turns = RunTurns(directory, quota)
+    turns, ledger = RunTurns(directory, quota), PostgresLedger(cells)
     agent = build_agent(Ports(turns, toolboxes, Gate(), search, models))
     return Services(
         cells=cells,
@@ -73,7 +73,12 @@ def build_services(settings: Settings, *, database_url: str, redis_url: str) -> 
         directory=directory,
         authenticator=Authenticator(directory),
         runner=Runner(
-            agent.compile(name="tenantry"), saver=saver, threads=threads, quota=quota, turns=turns
+            agent.compile(name="tenantry"),
+            saver=saver,
+            threads=threads,
+            ledger=ledger,
+            quota=quota,
+            turns=turns,
         ),
         agent=agent,
         turns=turns,
@@ -82,7 +87,7 @@ def build_services(settings: Settings, *, database_url: str, redis_url: str) -> 
         documents=documents,
         library=Library(models.embedder, documents),
         search=search,
-        ledger=PostgresLedger(cells),
+        ledger=ledger,
         keys=PostgresKeys(cells),
         quota=quota,
         catalogue=catalogue,

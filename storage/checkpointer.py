@@ -129,7 +129,7 @@ class TenantPostgresSaver(AsyncPostgresSaver):
         self._buffer.puts[(thread, namespace, checkpoint["id"])] = Put(
             parent=configurable.get("checkpoint_id"),
             checkpoint={**checkpoint, "channel_values": inline},
-            metadata=get_serializable_checkpoint_metadata(config, metadata),
+            metadata=self._about(config, metadata),
             blobs=blobs,
             delta=delta,
         )
@@ -143,6 +143,13 @@ class TenantPostgresSaver(AsyncPostgresSaver):
                 "checkpoint_id": checkpoint["id"],
             }
         }
+
+    def _about(self, config: RunnableConfig, metadata: CheckpointMetadata) -> dict[str, Any]:
+        """The metadata, with the run by which `adelete_for_runs` finds what it wrote."""
+        about: dict[str, Any] = dict(get_serializable_checkpoint_metadata(config, metadata))
+        if self._lease is not None:
+            about["run_id"] = str(self._lease.run_id)
+        return about
 
     def _split(
         self,

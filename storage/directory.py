@@ -8,7 +8,7 @@ import psycopg
 import structlog
 from psycopg import AsyncConnection
 
-from storage.postgres import Pool, Row, translated
+from storage.postgres import Pool, Row, repeated, translated
 from storage.queries import Query, query
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Unavailable
@@ -100,10 +100,7 @@ class Directory:
 
     async def _read(self, statement: Query, params: dict[str, object]) -> Row | None:
         with translated():
-            try:
-                return await self._fetch(statement, params)
-            except psycopg.OperationalError:
-                return await self._fetch(statement, params)
+            return await repeated(self._pool, lambda: self._fetch(statement, params))
 
     async def _fetch(self, statement: Query, params: dict[str, object]) -> Row | None:
         async with self._pool.connection() as conn:

@@ -1,8 +1,10 @@
 """Usage and audit events: append-only, inserted where their cause commits."""
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 import orjson
 
@@ -12,6 +14,7 @@ from storage.queries import call, query
 from tenancy.audit import AuditEvent, Outcome
 from tenancy.ids import RunId, SubjectId, TenantId, ThreadId
 from tenancy.page import Cursor
+from tenancy.text import clean
 from tenancy.usage import UsageEvent
 
 Rows = dict[str, list[dict[str, Any]]]
@@ -55,21 +58,30 @@ def _audit_row(event: AuditEvent) -> dict[str, Any]:
 
 
 def dump(rows: Mapping[str, Any]) -> str:
-    """Rows as JSON text that Postgres takes: its jsonb refuses NUL in any string."""
-    text = orjson.dumps(rows)
+    """Rows as JSON text that Postgres takes: its jsonb refuses NUL and lone surrogates."""
+    try:
+        text = orjson.dumps(rows)
+    except TypeError:  # a lone surrogate, or a number of more than 64 bits
+        return json.dumps(_clean(rows), default=_plain)
     if b"\\u0000" in text:
-        text = orjson.dumps(_without_nul(orjson.loads(text)))
+        text = orjson.dumps(_clean(orjson.loads(text)))
     return text.decode()
 
 
-def _without_nul(value: Any) -> Any:
+def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return value.replace("\0", "")
-    if isinstance(value, list):
-        return [_without_nul(item) for item in value]
-    if isinstance(value, dict):
-        return {_without_nul(key): _without_nul(item) for key, item in value.items()}
+        return clean(value)
+    if isinstance(value, (list, tuple)):
+        return [_clean(item) for item in value]
+    if isinstance(value, Mapping):
+        return {_clean(key): _clean(item) for key, item in value.items()}
     return value
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, (UUID, datetime)):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
 
 
 async def insert_events(

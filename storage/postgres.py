@@ -1,8 +1,9 @@
 """The one door to tenant data: pools, and the connection that knows its tenant."""
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
@@ -13,6 +14,7 @@ from storage.queries import Call, Query, query
 from tenancy.errors import LeaseLost, Unavailable
 from tenancy.ids import TenantId
 
+T = TypeVar("T")
 Row = dict[str, Any]
 Params = Mapping[str, Any]
 Connection = AsyncConnection[Row]
@@ -34,7 +36,7 @@ def connect(url: str, *, size: int = POOL_SIZE) -> Pool:
         max_size=size,
         timeout=ACQUIRE_SECONDS,
         max_idle=300,
-        reconnect_timeout=0,  # never give up: the pool heals when Postgres is back
+        reconnect_timeout=0,  # no back-off: who borrows next tries at once
         connection_class=AsyncConnection[Row],
         kwargs={
             "autocommit": True,
@@ -86,12 +88,30 @@ async def as_tenant(pool: Pool, tenant_id: TenantId) -> AsyncIterator[TenantConn
             await _give_back(pool, conn)
 
 
-async def _begin(pool: Pool, tenant_id: TenantId) -> Connection:
-    """A connection whose transaction has its tenant; a dead idle one is replaced once."""
+async def repeated(pool: Pool, attempt: Callable[[], Awaitable[T]]) -> T:
+    """`attempt`, once more when its connection was dead.
+
+    What killed one idle connection killed its neighbours: all are looked at before the repetition.
+    """
     try:
-        return await _try_begin(pool, tenant_id)
-    except psycopg.OperationalError:
-        return await _try_begin(pool, tenant_id)
+        return await attempt()
+    except psycopg.OperationalError as error:
+        if not _is_dead(error):
+            raise
+    await asyncio.shield(pool.check())  # cancelled half-way, it would lose connections
+    return await attempt()
+
+
+def _is_dead(error: psycopg.OperationalError) -> bool:
+    """Whether the connection died, which says nothing of the statement or of a full pool."""
+    if isinstance(error, PoolTimeout):
+        return False
+    return error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))
+
+
+async def _begin(pool: Pool, tenant_id: TenantId) -> Connection:
+    """A connection whose transaction has its tenant."""
+    return await repeated(pool, lambda: _try_begin(pool, tenant_id))
 
 
 async def _try_begin(pool: Pool, tenant_id: TenantId) -> Connection:
@@ -113,6 +133,9 @@ async def _give_back(pool: Pool, conn: Connection) -> None:
             await conn.set_autocommit(True)
     except psycopg.Error:
         await conn.close()
+    except BaseException:  # cancelled half-way: nobody shall find out in what state
+        await conn.close()
+        raise
     finally:
         await pool.putconn(conn)
 
@@ -126,12 +149,7 @@ async def call(
     """
     arguments = {**params, "tenant_id": tenant_id}
     with translated():
-        try:
-            return await _call(pool, statement, arguments, binary)
-        except psycopg.OperationalError as error:
-            if error.sqlstate is not None and not error.sqlstate.startswith(("57P", "08")):
-                raise
-            return await _call(pool, statement, arguments, binary)
+        return await repeated(pool, lambda: _call(pool, statement, arguments, binary))
 
 
 async def _call(pool: Pool, statement: Call, arguments: Params, binary: bool) -> list[Row]:

@@ -12,12 +12,13 @@ from tenancy.ids import RunId, TenantId
 from tenancy.plan import Plan
 from tenancy.quota import Standing, Verdict
 
+UNCLAIMED = -1  # tells the script that no call is to be settled
 KEYS = ("rate", "slots", "tokens", "runs", "due")  # in the order the scripts expect
 SCRIPTS = {
     "admit": ("shared", "holds", "admit"),
     "reserve": ("shared", "holds", "reserve"),
-    "settle": ("shared", "settle"),
-    "release": ("shared", "release"),
+    "settle": ("shared", "settling", "settle"),
+    "release": ("shared", "settling", "release"),
     "renew": ("shared", "renew"),
     "standings": ("shared", "standings"),
 }
@@ -40,14 +41,22 @@ class RedisQuota:
         self._clock = clock
 
     async def admit(
-        self, tenant_id: TenantId, plan: Plan, *, run_id: RunId, hold_tokens: int
+        self,
+        tenant_id: TenantId,
+        plan: Plan,
+        *,
+        run_id: RunId,
+        hold_tokens: int,
+        wanted_tokens: int = 0,
     ) -> Verdict:
         """Take a request, a slot and the hold of call 0, or nothing when any limit refuses.
 
+        Where every budget has room, call 0 holds `wanted_tokens`; the verdict says what it holds.
         Asked again for the same run it charges nothing; it only takes a slot if the run has none.
         """
         now = self._clock()
-        limits = (*budget_arguments(plan, now), *gate_arguments(plan))
+        wanted = checked(wanted_tokens)
+        limits = (*budget_arguments(plan, now), *gate_arguments(plan), wanted)
         reply = await self._call(
             "admit", tenant_id, now, str(run_id), 0, checked(hold_tokens), *limits
         )
@@ -78,9 +87,15 @@ class RedisQuota:
         )
         return bool(reply[0])
 
-    async def release(self, tenant_id: TenantId, run_id: RunId) -> None:
-        """Free the run's slot and give back every hold that is not settled."""
-        await self._call("release", tenant_id, self._clock(), str(run_id))
+    async def release(
+        self, tenant_id: TenantId, run_id: RunId, *, last: tuple[int, int] | None = None
+    ) -> None:
+        """Free the run's slot and give back every hold that is not settled.
+
+        `last` is a call to settle first, with its tokens: a run's end is one call, not two.
+        """
+        call, tokens = (0, UNCLAIMED) if last is None else (last[0], checked(last[1]))
+        await self._call("release", tenant_id, self._clock(), str(run_id), call, tokens)
 
     async def renew(self, tenant_id: TenantId, run_id: RunId) -> bool:
         """Keep the slot and the holds of a living run; False when its slot is gone."""

@@ -65,7 +65,8 @@ def checked(tokens: int) -> int:
 
 def verdict_of(reply: Sequence[int], plan: Plan, now: datetime) -> Verdict:
     """The decision in a script's reply; of several refusals, the one that lasts longest."""
-    waits, debt, slots, figures = reply[:5], reply[5], reply[6], reply[7:]
+    waits, debt, slots, figures = reply[:5], reply[5], reply[6], reply[7:13]
+    held = sum(reply[13:])  # of an admission alone
     standings = (
         _requests(plan, debt * MICROSECOND, now),
         Standing("concurrent_runs", "", plan.concurrent_runs, slots, 0, None),
@@ -73,7 +74,7 @@ def verdict_of(reply: Sequence[int], plan: Plan, now: datetime) -> Verdict:
     )
     longest = max(waits)
     if not longest:
-        return Verdict(standings)
+        return Verdict(standings, held=held)
     return Verdict(standings, REFUSALS[waits.index(longest)], longest * MICROSECOND)
 
 

@@ -106,6 +106,7 @@ class Verdict:
     standings: tuple[Standing, ...]
     refused_by: str | None = None
     retry_after: timedelta = timedelta()
+    held: int = 0
 
     @property
     def admitted(self) -> bool:

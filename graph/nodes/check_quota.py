@@ -7,5 +7,5 @@ from graph.state import AgentState, Update
 
 async def check_quota(state: AgentState, turn: Turn) -> Update:
     """Admit the run: request rate, slot and token budget at once. A refusal writes nothing."""
-    await turn.admit(first_hold(state, turn.tenant))
+    await turn.admit(*first_hold(state, turn.tenant))
     return {}

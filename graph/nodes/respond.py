@@ -5,6 +5,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage
 
+from graph.answers import without_calls
 from graph.budget import output_limit, prompt_bound
 from graph.models import ask, model_name, schema_text, schemas
 from graph.notes import with_notes
@@ -15,6 +16,7 @@ from tenancy.citation import citations
 from tools.toolbox import Toolboxes
 
 MAX_ROUNDS = 5  # of tools; then the model must answer with what it has
+OUT_OF_ROUNDS = "I had to stop here: I did not come to an answer."
 OUT_OF_BUDGET = "I had to stop here: the token budget of this plan is used up for now."
 
 
@@ -24,7 +26,7 @@ async def respond(state: AgentState, turn: Turn, *, models: Models, toolboxes: T
     call = turn.next_call()
     chosen = await _afford(turn, call, messages, state["passages"], _shown(state, turn, toolboxes))
     if chosen is None:
-        return {"messages": [with_notes(AIMessage(OUT_OF_BUDGET), finish="budget")]}
+        return {"messages": [_noted(AIMessage(OUT_OF_BUDGET), [], turn, models)]}
     passages, tools = chosen
     answer = await ask(
         turn,
@@ -35,12 +37,17 @@ async def respond(state: AgentState, turn: Turn, *, models: Models, toolboxes: T
         tools=tools,
         max_tokens=output_limit(turn.tenant),
     )
-    return {"messages": [_noted(answer, passages, model_name(turn.tenant, models))]}
+    if _is_last_round(state):  # a model that asks for tools it was not shown would ask for ever
+        answer = without_calls(answer, OUT_OF_ROUNDS)
+    return {"messages": [_noted(answer, passages, turn, models)]}
+
+
+def _is_last_round(state: AgentState) -> bool:
+    return sum(isinstance(m, AIMessage) for m in turns_of(state["messages"])[-1]) >= MAX_ROUNDS
 
 
 def _shown(state: AgentState, turn: Turn, toolboxes: Toolboxes) -> list[dict[str, Any]]:
-    rounds = sum(isinstance(m, AIMessage) for m in turns_of(state["messages"])[-1])
-    if rounds >= MAX_ROUNDS:
+    if _is_last_round(state):
         return []
     return schemas(toolboxes.of(turn.tenant, turn.principal).tools(state["tools"]))
 
@@ -64,6 +71,9 @@ async def _afford(
     return None
 
 
-def _noted(answer: AIMessage, passages: Sequence[NumberedPassage], model: str) -> AIMessage:
+def _noted(
+    answer: AIMessage, passages: Sequence[NumberedPassage], turn: Turn, models: Models
+) -> AIMessage:
     cited = citations(answer.text, passages) if is_answer(answer) else []
+    model = model_name(turn.tenant, models)
     return with_notes(answer, citations=[dict(each) for each in cited], model=model)

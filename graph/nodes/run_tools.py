@@ -27,8 +27,9 @@ async def run_tools(state: AgentState, turn: Turn, *, toolboxes: Toolboxes, gate
     outcomes = await asyncio.gather(*(_run(each, toolbox, gate, turn) for each in decided))
     messages: list[AnyMessage] = [_unreadable(call) for call in asked.invalid_tool_calls]
     passages = list(state["passages"])
-    for outcome in outcomes:
-        _record(turn, outcome)
+    for position, outcome in enumerate(outcomes):
+        # by position: a model may give the same id to two calls, and to calls of two rounds
+        _record(turn, outcome, f"tool/{len(state['messages'])}/{position}")
         messages.append(_answer(outcome, passages))
     return {"messages": messages, "passages": passages}
 
@@ -64,8 +65,8 @@ def _answer(outcome: ToolOutcome, passages: list[NumberedPassage]) -> ToolMessag
     return message.model_copy(update={"content": f"Found the passages {listed}."})
 
 
-def _record(turn: Turn, outcome: ToolOutcome) -> None:
-    name, part = outcome.message.name or "", outcome.message.tool_call_id
+def _record(turn: Turn, outcome: ToolOutcome, part: str) -> None:
+    name = outcome.message.name or ""
     turn.did("tool.run", name, OUTCOMES.get(outcome.status, Outcome.FAILED), status=outcome.status)
     if outcome.status != "refused":
         turn.used(Meter.TOOL_CALLS, 1, name, part)

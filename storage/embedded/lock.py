@@ -20,7 +20,10 @@ def try_lock(path: Path, *, shared: bool = False) -> int | None:
 
     A child that is given the descriptor holds the lock, too.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except PermissionError as error:
+        raise Misconfigured(f"{path} belongs to another account.") from error
     mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)

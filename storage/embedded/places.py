@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import shutil
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from tenancy.errors import Misconfigured
 
 ELSEWHERE = Path("/var/lib/tenantry")
 KEPT = ("postgres", "redis")
+POINTER = "cluster-id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,16 @@ def settle(data_dir: Path) -> Place:
     return Place(data_dir, _choose_home(data_dir, account), account)
 
 
+def remove(place: Place) -> None:
+    """Remove what the servers of `place` kept; what others put there stays."""
+    folders = [place.home / name for name in KEPT]
+    for folder in (*folders, place.data_dir / "secrets", place.data_dir / "logs"):
+        shutil.rmtree(folder, ignore_errors=True)
+    if place.home != place.data_dir:
+        shutil.rmtree(place.home)
+        (place.data_dir / POINTER).unlink()
+
+
 def make_elsewhere() -> Path:
     """The folder for what an unprivileged account cannot reach where it is."""
     if not ELSEWHERE.exists():
@@ -58,7 +70,7 @@ def make_elsewhere() -> Path:
 
 
 def _known_home(data_dir: Path) -> Path | None:
-    pointer = data_dir / "cluster-id"
+    pointer = data_dir / POINTER
     if not pointer.exists():
         return data_dir if any((data_dir / name).exists() for name in KEPT) else None
     home = ELSEWHERE / pointer.read_text().strip()
@@ -85,5 +97,5 @@ def _make_home(data_dir: Path) -> Path:
     home = make_elsewhere() / secrets.token_hex(8)
     home.mkdir()
     home.chmod(0o711)
-    write_private(data_dir / "cluster-id", home.name + "\n")
+    write_private(data_dir / POINTER, home.name + "\n")
     return home

@@ -6,7 +6,7 @@ from typing import Self
 
 from storage.embedded import lock, record
 from storage.embedded.kind import Kind, answers, await_ready, dismiss, launch
-from storage.embedded.places import Place, make_data_dir, settle
+from storage.embedded.places import Place, make_data_dir, remove, settle
 from storage.embedded.postgres import Postgres
 from storage.embedded.processes import started
 from storage.embedded.record import Record, Running, Servers
@@ -36,13 +36,16 @@ class EmbeddedServers:
 
     def stop(self) -> None:
         """End every server of the data directory and give the directory up; safe to repeat."""
-        if self._lock is None:
-            return
-        for kind in reversed(KINDS):
-            if running := self._running.pop(kind.name, None):
-                dismiss(kind, running)
-        (self._data_dir / "run.json").unlink(missing_ok=True)
-        self._give_up()
+        if self._lock is not None:
+            self._end_all()
+            self._give_up()
+
+    def erase(self) -> None:
+        """End the servers, and remove all they kept, wherever that is."""
+        if self._lock is not None:
+            self._end_all()
+            remove(settle(self._data_dir))
+            self._give_up()
 
     def leave(self) -> None:
         """Give the directory up with its servers running: the next owner adopts them."""
@@ -58,7 +61,7 @@ class EmbeddedServers:
     def _bring_up(self) -> None:
         place = settle(self._data_dir)
         known = record.read(self._data_dir).servers
-        fresh = [kind for kind in KINDS if self._must_launch(kind, place)]
+        fresh = [kind for kind in KINDS if self._must_launch(kind, place, known.get(kind.name))]
         for kind in fresh:
             self._running[kind.name] = launch(kind, place)
         self._write_record()
@@ -79,6 +82,12 @@ class EmbeddedServers:
     def _write_record(self) -> None:
         pid = os.getpid()
         record.write(self._data_dir, Record(self._running, pid, started(pid)))
+
+    def _end_all(self) -> None:
+        for kind in reversed(KINDS):
+            if running := self._running.pop(kind.name, None):
+                dismiss(kind, running)
+        (self._data_dir / "run.json").unlink(missing_ok=True)
 
     def _give_up(self) -> None:
         if self._lock is not None:

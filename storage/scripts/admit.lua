@@ -1,6 +1,7 @@
 -- ADMIT: rate, concurrency and three budgets at once; all or nothing, and once per run.
--- ARGV  17 us a request costs (-1 unlimited)  18 burst  19 slots (-1 unlimited)
+-- ARGV  17 us a request costs (-1 unlimited)  18 burst  19 slots (-1 unlimited)  20 tokens wanted if they fit
 local SLOT_HINT_US = 1000000 -- runs end when they end: come again in a second
+local ROOM = 16             -- a generous hold must not be what refuses the next caller
 local cost_us, burst, slots = tonumber(ARGV[17]), tonumber(ARGV[18]), tonumber(ARGV[19])
 
 local function rate_wait()
@@ -19,6 +20,23 @@ local function spend_request()
   redis.call('SET', RATE, digits(now + debt), 'PX', digits(math.ceil(debt / 1000) + SLACK_MS))
 end
 
+-- More than the run needs to be admitted: taken only where every budget has room for many such.
+local function hold_wanted(run, hold)
+  local wanted = tonumber(ARGV[20])
+  if wanted <= tokens then return end
+  tokens = wanted * ROOM
+  local fits = math.max(unpack(budget_waits(hold))) == 0
+  tokens = wanted
+  if fits then hold_more(run, hold) end
+end
+
+-- The reply of every script, and the tokens that call 0 holds.
+local function answer(waits, hold)
+  local reply = report(waits)
+  reply[#reply + 1] = hold.tokens or 0
+  return reply
+end
+
 reap()
 local run = load_run(run_id)
 local waits = {0, slot_wait(), 0, 0, 0}
@@ -26,12 +44,13 @@ local hold = hold_of(run)
 if not run.admitted then
   waits = {rate_wait(), waits[2], unpack(budget_waits(hold))}
 end
-if math.max(unpack(waits)) > 0 then return report(waits) end
+if math.max(unpack(waits)) > 0 then return answer(waits, hold) end
 take_slot(run_id)
 if not run.admitted then
   spend_request()
   hold_more(run, hold)
+  hold_wanted(run, hold)
   run.admitted = true
 end
 save_run(run_id, run)
-return report(waits)
+return answer(waits, hold)

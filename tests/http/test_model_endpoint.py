@@ -269,6 +269,19 @@ def chunk_with(delta: Any, finish_reason: str | None = None, **more: Any) -> str
     return json.dumps({"id": "1", "model": "m", "choices": [choice]} | more)
 
 
+class TestCoalescing:
+    @pytest.mark.parametrize(("coalesce", "texts"), [(True, ["abc", "d"]), (False, [*"abc", "d"])])
+    async def test_text_that_arrived_together_travels_together(
+        self, server: ModelServer, coalesce: bool, texts: list[str]
+    ) -> None:
+        deltas = [chunk_with({"content": text}) for text in "abc"]
+        server.script(stream_of(*deltas, chunk_with({"content": "d"}, "stop"), "[DONE]"))
+        endpoint = ModelEndpoint(server.base_url, KEY, timeout_seconds=5, coalesce=coalesce)
+        chunks = [chunk async for chunk in endpoint.chat_model("scripted").astream(QUESTION)]
+        await endpoint.aclose()
+        assert [chunk.text for chunk in chunks if chunk.text] == texts
+
+
 REFUSED = [400, 401, 403, 404, 413, 429, 500, 503, 302]
 NONSENSE = {
     "html": Reply.raw(200, f"<html>{PROMPT}</html>", "text/html"),

@@ -448,6 +448,7 @@ def test_a_lost_password_is_named_not_replaced(spoilt: Path) -> None:
 def test_a_kill_in_the_middle_of_initdb_leaves_nothing_half_made(new_dir: Path) -> None:
     with python(OWN, new_dir) as owner:
         while not list(new_dir.glob("new-*/postgres/base")):
+            assert owner.poll() is None
             time.sleep(0.002)
         owner.kill()
     assert not (new_dir / "postgres").exists()
@@ -473,6 +474,7 @@ def test_importing_runs_nothing_of_the_wheels(tmp_path: Path) -> None:
         assert finish(other) == "set()"
 
 
+@pytest.mark.skipif(shutil.which("ps") is None, reason="ps is not installed")
 def test_start_times_tell_processes_apart_without_proc() -> None:
     assert _started_by_ps(os.getpid()) == _started_by_ps(os.getpid()) is not None
     assert _started_by_ps(2**22 + 1) is None
@@ -511,6 +513,19 @@ def test_below_a_private_folder_the_cluster_lives_elsewhere(private_parent: Path
 
 
 @needs_root
+def test_erasing_reaches_what_is_kept_elsewhere(private_parent: Path) -> None:
+    data_dir = private_parent / "data"
+    running = embedded.start(data_dir, postgres=False)
+    home = places.ELSEWHERE / (data_dir / "cluster-id").read_text().strip()
+    (data_dir / "of-others").touch()
+    running.erase()
+    assert not home.exists()
+    left = {path.name for path in data_dir.iterdir() if not path.name.endswith("lock")}
+    assert left == {"of-others"}
+    assert processes_of(home) == []
+
+
+@needs_root
 def test_root_runs_the_servers_as_nobody_it_matters_to(data_dir: Path) -> None:
     with embedded.start(data_dir):
         users = {psutil.Process(pid).uids().effective for pid in pids(data_dir).values()}
@@ -519,14 +534,14 @@ def test_root_runs_the_servers_as_nobody_it_matters_to(data_dir: Path) -> None:
 
 
 @needs_root
-def test_a_folder_that_was_there_before_keeps_its_mode(tmp_path: Path) -> None:
+def test_a_folder_that_was_there_before_keeps_its_mode() -> None:
     with open_folder() as folder:
         home = folder / "home"
         home.mkdir(mode=0o700)
         (home / ".profile").touch()
-        with embedded.start(home, postgres=False):
-            assert mode(home) == 0o700
-        shutil.rmtree(places.ELSEWHERE / (home / "cluster-id").read_text().strip())
+        running = embedded.start(home, postgres=False)
+        assert mode(home) == 0o700
+        running.erase()
 
 
 @needs_root

@@ -32,7 +32,11 @@ class RecordingTurn:
     actions: list[tuple[str, str, Outcome]] = field(default_factory=list)
     calls: int = 0
 
-    async def admit(self, hold_tokens: int) -> None:
+    @property
+    def admitted(self) -> bool:
+        return bool(self.admissions)
+
+    async def admit(self, hold_tokens: int, wanted_tokens: int) -> None:
         self.admissions.append(hold_tokens)
 
     def next_call(self) -> int:

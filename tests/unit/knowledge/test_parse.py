@@ -201,7 +201,10 @@ def test_wrapped_lines_of_a_pdf_become_sentences_again() -> None:
 names = st.text(max_size=20).flatmap(
     lambda stem: st.sampled_from(["", ".md", ".txt", ".html", ".pdf", ".docx"]).map(stem.__add__)
 )
-FRAGMENTS = "< > </ <!-- --> <! & &# x = \" ' / p> <table> <td> </tr> <nav> </nav> <title> <script> </script"
+FRAGMENTS = (
+    "< > </ <!-- --> <! & &# x = \" ' / p> <table> <td> </tr> <nav> </nav>"
+    " <title> <script> </script"
+)
 markup = st.lists(st.sampled_from([*FRAGMENTS.split(), " ", "\n", "# "]), max_size=60).map(
     lambda parts: "".join(parts).encode()
 )
