@@ -6,8 +6,6 @@ from typing import Any
 
 import orjson
 from langchain_core.messages import AIMessage, BaseMessage
-from langchain_core.tools import BaseTool
-from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from graph.answers import sound
 from graph.ports import Models, Turn
@@ -25,11 +23,6 @@ def model_name(tenant: Tenant, models: Models) -> str:
     """The model of the tenant's choice where its plan allows it, else the deployment's."""
     wanted = tenant.preferences.get("model") or models.default
     return wanted if tenant.plan.allows_model(wanted, models.default) else models.default
-
-
-def schemas(tools: Sequence[BaseTool]) -> list[dict[str, Any]]:
-    """The tools as the model is shown them."""
-    return [convert_to_openai_tool(tool) for tool in tools]
 
 
 def schema_text(shown: Sequence[dict[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
 from tenancy.usage import Meter, UsageEvent, usage_event_id
 
 MAX_UPLOAD_BYTES = 25 * 1024 * 1024
+_READERS = 2  # files read at once: the threads they take are also those that resolve host names
 UNTITLED = "Untitled"
 
 
@@ -35,6 +36,7 @@ class Library:
     def __init__(self, embedder: Embedder, documents: Documents) -> None:
         self._embedder = embedder
         self._documents = documents
+        self._readers = asyncio.Semaphore(_READERS)
 
     async def add(
         self, tenant_id: TenantId, subject_id: SubjectId, upload: Upload, *, max_documents: int
@@ -49,7 +51,8 @@ class Library:
         digest = await asyncio.to_thread(_digest, upload.data)
         if twin := await self._documents.find_by_content(tenant_id, digest):
             return twin, False
-        parsed, texts = await asyncio.to_thread(_read, upload)
+        async with self._readers:
+            parsed, texts = await asyncio.to_thread(_read, upload)
         embedded = await self._embedder.embed(texts)
         document = _document(upload, parsed, digest, passages=len(texts))
         stored = await self._documents.add(

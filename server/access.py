@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.params import Form
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
@@ -12,7 +13,7 @@ from server.middleware import principal_in
 from server.problems import problem_of, problem_of_http, problem_of_validation
 from server.services import Services
 from tenancy.audit import Outcome
-from tenancy.errors import Refusal, Unavailable
+from tenancy.errors import Refusal, Unavailable, UnsupportedMedia
 from tenancy.principal import Principal, Scope
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,7 +45,7 @@ class ScopedRoute(APIRoute):
             principal = principal_in(request.scope)
             try:
                 principal.require(scope)
-                return await handle(request)
+                return await self._handled(request, handle)
             except Refused as error:
                 if not getattr(request.state, "audited", False):
                     await _audit(request, principal, self.operation, error)
@@ -52,10 +53,39 @@ class ScopedRoute(APIRoute):
 
         return guarded
 
+    async def _handled(self, request: Request, handle: Handler) -> Response:
+        """What the framework calls an invalid body may be one of another media type."""
+        try:
+            return await handle(request)
+        except RequestValidationError:
+            if self.body_field is None or self._is_expected(request) or not await _has_body(request):
+                raise
+            raise UnsupportedMedia(f"The body must be {self._media_type}.") from None
+
+    @property
+    def _media_type(self) -> str:
+        return "multipart/form-data" if self._takes_form else "application/json"
+
+    @property
+    def _takes_form(self) -> bool:
+        return self.body_field is not None and isinstance(self.body_field.field_info, Form)
+
+    def _is_expected(self, request: Request) -> bool:
+        media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        is_json = media_type.startswith("application/") and media_type.endswith("+json")
+        return media_type == self._media_type or (is_json and not self._takes_form)
+
     @property
     def operation(self) -> str:
         """The route's name in the audit: `POST /v1/chat`."""
         return f"{min(self.methods or ['GET'])} {self.path}"
+
+
+async def _has_body(request: Request) -> bool:
+    try:
+        return bool(await request.body())
+    except RuntimeError:  # it was read already, as a form
+        return True
 
 
 async def _audit(

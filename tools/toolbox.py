@@ -4,8 +4,10 @@ import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from langchain_core.tools import BaseTool
+from langchain_core.utils.function_calling import convert_to_openai_tool
 
 from tenancy.errors import TenantMismatch
 from tenancy.ids import TenantId
@@ -27,6 +29,7 @@ class Usable:
     spec: ToolSpec
     tool: BaseTool
     needs_approval: bool
+    schema: Mapping[str, Any]  # as models are shown it; made once, because deriving it is slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,10 @@ class Toolbox:
         """The tools to show the model: all, or those of `names` that are in the toolbox."""
         chosen = self.names() if names is None else names
         return tuple(self.usable[name].tool for name in chosen if name in self.usable)
+
+    def schemas(self, names: Iterable[str]) -> list[dict[str, Any]]:
+        """The tools of `names` that are in the toolbox, as models are shown them."""
+        return [dict(self.usable[name].schema) for name in names if name in self.usable]
 
     def get(self, name: str) -> Usable | None:
         """The tool of that name, or None when this principal may not use it."""
@@ -83,19 +90,15 @@ class Toolboxes:
     def __init__(self, catalogue: Catalogue, *, capacity: int = CAPACITY) -> None:
         self._catalogue = catalogue
         self._capacity = capacity
-        self._built: OrderedDict[TenantId, tuple[Tenant, Mapping[str, BaseTool]]] = OrderedDict()
+        self._built: OrderedDict[TenantId, tuple[Tenant, Mapping[str, Usable]]] = OrderedDict()
 
     def of(self, tenant: Tenant, principal: Principal) -> Toolbox:
         """The principal's toolbox: settings ∩ entitlements ∩ scopes; raises `TenantMismatch`."""
         _require_same(tenant, principal)
         specs = [spec for spec in self._catalogue.specs() if _may_use(tenant, principal, spec)]
-        built = self._tools_of(tenant) if specs else {}
-        usable = {
-            spec.name: Usable(spec, built[spec.name], spec.needs_approval(_setting(tenant, spec)))
-            for spec in specs
-            if spec.name in built
-        }
-        return Toolbox(tenant.tenant_id, usable)
+        built = self._usable(tenant) if specs else {}
+        mine = {spec.name: built[spec.name] for spec in specs if spec.name in built}
+        return Toolbox(tenant.tenant_id, mine)
 
     def listing(self, tenant: Tenant, principal: Principal) -> Sequence[Listed]:
         """The tools the tenant's plan entitles to, and whether each is enabled for the tenant."""
@@ -106,14 +109,27 @@ class Toolboxes:
             if is_entitled(tenant, spec)
         ]
 
-    def _tools_of(self, tenant: Tenant) -> Mapping[str, BaseTool]:
+    def _usable(self, tenant: Tenant) -> Mapping[str, Usable]:
         kept = self._built.pop(tenant.tenant_id, None)
         if kept is None or kept[0] is not tenant:
-            kept = (tenant, self._catalogue.build(tenant))
+            kept = (tenant, self._build(tenant))
         self._built[tenant.tenant_id] = kept
         if len(self._built) > self._capacity:
             self._built.popitem(last=False)
         return kept[1]
+
+    def _build(self, tenant: Tenant) -> Mapping[str, Usable]:
+        built = self._catalogue.build(tenant)
+        return {
+            spec.name: Usable(
+                spec,
+                built[spec.name],
+                spec.needs_approval(_setting(tenant, spec)),
+                convert_to_openai_tool(built[spec.name]),
+            )
+            for spec in self._catalogue.specs()
+            if spec.name in built
+        }
 
 
 def is_entitled(tenant: Tenant, spec: ToolSpec) -> bool:

@@ -7,7 +7,7 @@ from langchain_core.messages import AIMessage, BaseMessage
 
 from graph.answers import without_calls
 from graph.budget import output_limit, prompt_bound
-from graph.models import ask, model_name, schema_text, schemas
+from graph.models import ask, model_name, schema_text
 from graph.notes import with_notes
 from graph.ports import Models, Turn
 from graph.prompts import is_answer, turns_of, window
@@ -49,7 +49,7 @@ def _is_last_round(state: AgentState) -> bool:
 def _shown(state: AgentState, turn: Turn, toolboxes: Toolboxes) -> list[dict[str, Any]]:
     if _is_last_round(state):
         return []
-    return schemas(toolboxes.of(turn.tenant, turn.principal).tools(state["tools"]))
+    return toolboxes.of(turn.tenant, turn.principal).schemas(state["tools"])
 
 
 Chosen = tuple[Sequence[NumberedPassage], Sequence[dict[str, Any]]]

@@ -90,4 +90,7 @@ def audit_item(event: AuditEvent) -> dict[str, Any]:
 def _aware(field: str, instant: datetime | None) -> datetime | None:
     if instant is not None and instant.tzinfo is None:
         raise Invalid(field, "must name its offset, like 2026-01-31T00:00:00Z")
-    return utc(instant)
+    try:
+        return utc(instant)
+    except OverflowError:
+        raise Invalid(field, "must be within the years 1 to 9999") from None

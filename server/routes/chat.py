@@ -1,8 +1,8 @@
 """`POST /v1/chat`: one turn of a conversation."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
@@ -10,13 +10,14 @@ from pydantic import Field, model_validator
 
 from server.access import ScopedRoute, needs
 from server.problems import problem_of, response_of
-from server.routes.wire import Body, Caller, JsonUUID, Message, Rooms, reply
+from server.routes.decisions import Resume
+from server.routes.wire import Body, Caller, JsonUUID, Message, Rooms, Text, reply
 from server.runs import LiveRun, RunRequest
 from server.services import Services
-from tenancy.errors import Invalid, TenantryError
+from tenancy.errors import Invalid, QuotaExceeded, TenantryError
 from tenancy.ids import ThreadId
 from tenancy.principal import Principal, Scope
-from tenancy.quota import rate_limit_headers
+from tenancy.quota import Standing, rate_limit_headers
 
 router = APIRouter(route_class=ScopedRoute, tags=["chat"])
 
@@ -27,11 +28,9 @@ class ChatBody(Body):
     """A message, or the answer to what the thread's last run was interrupted for."""
 
     message: Message | None = None
-    resume: dict[str, Any] | None = Field(
-        None, description='`{"decisions": [{"type": "approve" | "edit" | "reject"}]}`'
-    )
+    resume: Resume | None = None
     thread_id: JsonUUID | None = None
-    assistant: str = Field("default", min_length=1, max_length=64)
+    assistant: Text = Field("default", min_length=1, max_length=64)
     stream: bool = False
 
     @model_validator(mode="after")
@@ -42,7 +41,8 @@ class ChatBody(Body):
 
 
 IdempotencyKey = Annotated[
-    str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)
+    str | None,
+    Header(alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[\x20-\x7e]+$"),
 ]
 
 
@@ -62,31 +62,39 @@ async def chat(
         message=body.message,
         thread_id=None if body.thread_id is None else ThreadId(body.thread_id),
         assistant=body.assistant,
-        resume=body.resume,
+        resume=None if body.resume is None else body.resume.model_dump(exclude_unset=True),
         stream=body.stream,
         idempotency_key=idempotency_key,
     )
     request.state.audited = True  # the runner leaves the record of what it refuses
     try:
         run = await rooms.runner.start(caller, run_request)
-        headers = rate_limit_headers(run.standings, datetime.now(UTC))
-        if body.stream:
-            return StreamingResponse(
-                _frames(run), headers=headers | STREAM_HEADERS, media_type="text/event-stream"
-            )
+    except QuotaExceeded as error:
+        return _problem(error, await _standings(caller, rooms))
+    headers = _headers(run.standings or await _standings(caller, rooms))
+    if body.stream:
+        headers |= STREAM_HEADERS
+        return StreamingResponse(_frames(run), headers=headers, media_type="text/event-stream")
+    try:
         return reply(await run.result(), headers=headers)
     except TenantryError as error:
-        return await _refused(error, caller, rooms)
+        return _problem(error, run.standings)
 
 
-async def _refused(error: TenantryError, caller: Principal, rooms: Services) -> Response:
-    """The problem, with where the caller stands: refused or not, a client may plan by it."""
+async def _standings(caller: Principal, rooms: Services) -> Sequence[Standing]:
+    """Where the caller's tenant stands: refused or not, a client may plan by it."""
+    tenant = await rooms.tenant(caller)
+    return await rooms.quota.standings(tenant.tenant_id, tenant.plan)
+
+
+def _problem(error: TenantryError, standings: Sequence[Standing]) -> Response:
     response = response_of(problem_of(error))
-    if response.status_code == 429:
-        tenant = await rooms.tenant(caller)
-        standings = await rooms.quota.standings(tenant.tenant_id, tenant.plan)
-        response.headers.update(rate_limit_headers(standings, datetime.now(UTC)))
+    response.headers.update(_headers(standings))
     return response
+
+
+def _headers(standings: Sequence[Standing]) -> dict[str, str]:
+    return rate_limit_headers(standings, datetime.now(UTC))
 
 
 async def _frames(run: LiveRun) -> AsyncIterator[bytes]:

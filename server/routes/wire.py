@@ -27,7 +27,8 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-def _carriable(text: str) -> str:
+def carriable(text: str) -> str:
+    """The text, which every store and wire can carry; raises `ValueError`."""
     if "\0" in text:
         raise ValueError("must not contain NUL")
     if any("\ud800" <= character <= "\udfff" for character in text):
@@ -41,7 +42,7 @@ def _said(text: str) -> str:
     return text
 
 
-Text = Annotated[str, AfterValidator(_carriable)]
+Text = Annotated[str, AfterValidator(carriable)]
 Said = Annotated[Text, AfterValidator(_said)]
 Message = Annotated[Said, Field(min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
 Title = Annotated[Text, Field(max_length=MAX_TITLE_CHARACTERS)]

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -53,16 +53,23 @@ class Dev:
     issuer: DevIssuer
     stores: Stores
     model: ModelServer
+    clients: list[LangGraphClient] = field(default_factory=list)
 
     def client(
         self, tenant: str, subject: str = "alice", role: Role = Role.MEMBER, *, debug: bool = False
     ) -> LangGraphClient:
         """A client with a token of the development issuer."""
-        return get_client(
-            url=self.url, api_key=None, headers=self.headers(tenant, subject, role, debug)
-        )
+        return self.client_with(self.headers(tenant, subject, role, debug=debug))
 
-    def headers(self, tenant: str, subject: str, role: Role, debug: bool) -> dict[str, str]:
+    def client_with(self, headers: dict[str, str]) -> LangGraphClient:
+        """A client that sends these headers."""
+        client = get_client(url=self.url, api_key=None, headers=headers)
+        self.clients.append(client)
+        return client
+
+    def headers(
+        self, tenant: str, subject: str, role: Role, *, debug: bool = False
+    ) -> dict[str, str]:
         """What such a client sends."""
         scopes = sorted(TENANT_SCOPES) if debug else None
         hour = timedelta(hours=1)
@@ -131,7 +138,10 @@ async def dev(
         )
     try:
         await _until_ready(url, process, folder / "log")
-        yield Dev(url, issuer, stores, model)
+        running = Dev(url, issuer, stores, model)
+        yield running
+        for client in running.clients:
+            await client.aclose()
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -491,9 +501,7 @@ async def test_a_viewer_reads_and_asks_nothing(dev: Dev) -> None:
 async def test_without_a_good_credential_every_door_is_shut(
     dev: Dev, headers: dict[str, str]
 ) -> None:
-    token = dev.headers("acme", "alice", Role.MEMBER, False)["Authorization"].removeprefix(
-        "Bearer "
-    )
+    token = dev.headers("acme", "alice", Role.MEMBER)["Authorization"].removeprefix("Bearer ")
     sent = {k: v.replace("{bad token}", token[:-8] + "AAAAAAAA") for k, v in headers.items()}
     async with httpx.AsyncClient(base_url=dev.url, headers=sent) as client:
         asked = {"assistant_id": ASSISTANT, "input": QUESTION}
@@ -509,10 +517,8 @@ async def test_without_a_good_credential_every_door_is_shut(
 
 async def test_studio_without_a_credential_is_the_tenant_that_development_names(dev: Dev) -> None:
     dev.model.default = Reply.text("Hello.")
-    studio = get_client(
-        url=dev.url, api_key=None, headers={"x-auth-scheme": "langsmith", "x-api-key": "lsv2_pt_0"}
-    )
-    thread, run = await _turn(studio, interrupt_before=["respond"])
+    studio = dev.client_with({"x-auth-scheme": "langsmith", "x-api-key": "lsv2_pt_0"})
+    thread, _ = await _turn(studio, interrupt_before=["respond"])
     metadata = (await studio.threads.get(thread))["metadata"]
     assert (metadata["tenant_id"], metadata["subject"]) == ("acme", "studio")
     assert (await studio.threads.get_state(thread))["next"] == ["respond"]
@@ -521,7 +527,7 @@ async def test_studio_without_a_credential_is_the_tenant_that_development_names(
 
 
 async def test_what_studio_does_not_need_is_closed_to_everyone(dev: Dev) -> None:
-    headers = dev.headers("acme", "ada", Role.ADMIN, True)
+    headers = dev.headers("acme", "ada", Role.ADMIN, debug=True)
     async with httpx.AsyncClient(base_url=dev.url, headers=headers) as client:
         closed = ["/internal/truncate", "//internal/truncate", "/deploy", "/mcp", "/a2a/x"]
         closed += ["/store/items", "/store/items/search", "/ui/x", "/v1/chat"]

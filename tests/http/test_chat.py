@@ -4,9 +4,9 @@ import asyncio
 from datetime import datetime
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
-from tenancy.errors import NotFound
 from tenancy.ids import TenantId
 from tenancy.principal import Role
 from tests.http.speech import (
@@ -260,26 +260,25 @@ def _streamed(thread: str) -> dict[str, object]:
 
 
 async def _run_in(product: House, thread: str) -> str:
-    async with admin_of(product) as admin:
-        admin._conn.execute("set local role tenantry_app")
-        admin._conn.execute("select set_config('app.tenant_id', 'acme', true)")
-        found = admin._conn.execute(
+    with psycopg.connect(product.stores.app_url) as conn:
+        conn.execute("select set_config('app.tenant_id', 'acme', true)")
+        [[run_id]] = conn.execute(
             "select run_id from tenantry.runs where thread_id = %s", [thread]
-        ).fetchone()
-    assert found
-    return str(found["run_id"])
+        ).fetchall()
+    return str(run_id)
 
 
+@pytest.fixture(scope="module")
+async def careful(product: House) -> None:
+    """A tenant whose tool `current_time` waits for a person."""
+    tenant = await product.new_tenant("careful")
+    async with admin_of(product) as admin:
+        admin.configure_tool(tenant, "current_time", {"require_approval": "true"})
+
+
+@pytest.mark.usefixtures("careful")
 class TestApproval:
     """A tool that waits for a person interrupts the run; a decision resumes it."""
-
-    @pytest.fixture(scope="class", autouse=True)
-    async def careful(self, product: House) -> None:
-        await product.new_tenant("careful")
-        async with admin_of(product) as admin:
-            admin.configure_tool(
-                TenantId("careful"), "current_time", {"require_approval": "true"}
-            )
 
     async def _interrupted(self, product: House, **more: object) -> dict:
         product.model.script(Reply.tool_call("current_time", {"timezone": "UTC"}))
@@ -417,7 +416,3 @@ class TestApproval:
         assert all(item["held"] == 0 for item in items)
         [runs] = [item for item in items if item["meter"] == "concurrent_runs"]
         assert runs["used"] == 0
-
-
-def test_the_errors_of_a_foreign_and_a_missing_thing_are_one() -> None:
-    assert NotFound().detail == "No such resource."

@@ -31,7 +31,7 @@ class _NoTools:
     def of(self, tenant: object, principal: object) -> Any:
         return self
 
-    def tools(self, names: object) -> list[object]:
+    def schemas(self, names: object) -> list[object]:
         return []
 
 

@@ -16,10 +16,22 @@ def bomb(unpacked: int) -> bytes:
     return assemble([b"BT (x) Tj ET " * (unpacked // 13)])
 
 
-def assemble(contents: list[bytes], *, title: str | None = None) -> bytes:
+def unfolding(letters: int, *, into: int) -> bytes:
+    """A PDF of `letters` letters whose font says that each stands for `into` others."""
+    letter_map = b"1 beginbfchar\n<41> <" + b"0042" * into + b">\nendbfchar"
+    font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica /ToUnicode 5 0 R >>"
+    content = b"BT /F1 11 Tf (" + b"A" * letters + b") Tj ET"
+    return assemble([letter_map, content], font=font)
+
+
+def assemble(
+    contents: list[bytes],
+    *,
+    title: str | None = None,
+    font: bytes = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+) -> bytes:
     """A PDF of these page contents."""
     info = f"<< /Title ({title}) >>" if title else "<< >>"
-    font = b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>"
     objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b"", font, info.encode()]
     kids = []
     for content in contents:

@@ -1,6 +1,7 @@
 """Which files are read, what is read out of them, and which are refused and why."""
 
 import zipfile
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
@@ -8,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge import pdf
+from knowledge import pdf, pdf_reader
 from knowledge.parse import MAX_TITLE_CHARACTERS, parse
 from tenancy.errors import Invalid, Refusal, UnsupportedMedia
-from tests.unit.knowledge.pdfs import assemble, bomb, encrypt, make_pdf
+from tests.unit.knowledge.pdfs import assemble, bomb, encrypt, make_pdf, unfolding
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\1\0\0\0\1\x08\6\0\0\0\x1f\x15\xc4\x89"
 OLD_WORD = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(512)
@@ -110,7 +111,7 @@ def test_broken_files_are_invalid_with_the_reason(name: str, data: bytes, reason
 
 def test_a_pdf_of_too_many_pages_is_invalid() -> None:
     with pytest.raises(Invalid) as refused:
-        parse("a.pdf", assemble([b""] * (pdf.MAX_PAGES + 1)))
+        parse("a.pdf", assemble([b""] * (pdf_reader.MAX_PAGES + 1)))
     assert refused.value.message == "has more than 2000 pages"
 
 
@@ -210,6 +211,18 @@ markup = st.lists(st.sampled_from([*FRAGMENTS.split(), " ", "\n", "# "]), max_si
 )
 
 
+@settings(max_examples=300, deadline=None)
+@given(names, st.binary() | st.text().map(str.encode) | markup)
+def test_any_file_is_read_or_refused(name: str, data: bytes) -> None:
+    try:
+        parsed = parse(name, data)
+    except Refusal:
+        return
+    assert parsed.text.strip()
+    parsed.text.encode()  # no lone surrogate
+    assert "\0" not in parsed.text + (parsed.title or "")
+
+
 @st.composite
 def damaged_pdfs(draw: st.DrawFn) -> bytes:
     data = bytearray((DEMO / "acme" / "payment-terms.pdf").read_bytes())
@@ -219,13 +232,16 @@ def damaged_pdfs(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
-@settings(max_examples=300, deadline=None)
-@given(names, st.binary() | st.text().map(str.encode) | markup | damaged_pdfs())
-def test_any_file_is_read_or_refused(name: str, data: bytes) -> None:
-    try:
-        parsed = parse(name, data)
-    except Refusal:
-        return
-    assert parsed.text.strip()
-    parsed.text.encode()  # no lone surrogate
-    assert "\0" not in parsed.text + (parsed.title or "")
+@settings(max_examples=200, deadline=None)
+@given(damaged_pdfs())
+def test_any_damaged_pdf_is_read_or_refused(data: bytes) -> None:
+    with suppress(pdf_reader.Unreadable):
+        pdf_reader.read(data)
+
+
+def test_a_pdf_that_unfolds_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    # on patching: the bound is a number of seconds, and no test should wait for it
+    monkeypatch.setattr(pdf, "MAX_SECONDS", 3.0)
+    with pytest.raises(Invalid) as refused:
+        parse("a.pdf", unfolding(20_000_000, into=100))
+    assert refused.value.message == "is a PDF that takes too long to read"

@@ -1,0 +1,90 @@
+"""The process that reads one PDF: the file on standard input, JSON on standard output."""
+
+import json
+import re
+import resource
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+
+from pypdf import PdfReader, apply_configuration
+
+MAX_PAGES = 2000
+MAX_CHARACTERS = 20_000_000
+MAX_CPU_SECONDS = 30
+MAX_MEMORY_BYTES = 1 << 30
+_MAX_STREAM_BYTES = 25_000_000  # unpacked: a page of prose is some kilobytes
+_MAX_OPERATIONS = 500_000  # of one page; a dense map has some ten thousand
+# A long line that stops in mid-sentence goes on in the next one.
+_WRAPPED = re.compile(r"(?<=[^\n]{50}[^\W\d_])\n(?=\w)|(?<=[^\n]{50},)\n(?=\w)")
+
+
+class Unreadable(Exception):
+    """The reason why a file is refused, as its sender may read it."""
+
+
+def main() -> None:
+    """Answer `{"text", "title"}` or `{"reason"}`; ended by a signal when it takes too much."""
+    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
+    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        text, title = read(sys.stdin.buffer.read())
+        answer = json.dumps({"text": text, "title": title})
+    except (Unreadable, MemoryError) as refused:
+        answer = json.dumps({"reason": str(refused) or "is too complex to read"})
+    sys.stdout.write(answer)
+
+
+def read(data: bytes) -> tuple[str, str | None]:
+    """The pages' text, a blank line between them, and the title the file gives itself.
+
+    Raises `Unreadable`.
+    """
+    bounds = apply_configuration(
+        zlib_maximum_output_length=_MAX_STREAM_BYTES,
+        lzw_maximum_output_length=_MAX_STREAM_BYTES,
+        run_length_maximum_output_length=_MAX_STREAM_BYTES,
+        array_based_stream_maximum_output_length=_MAX_STREAM_BYTES,
+        stream_parsing_work_maximum_count=_MAX_OPERATIONS,
+    )
+    try:
+        with bounds:
+            reader = _open(data)
+            return "\n\n".join(_pages(reader)), _title(reader)
+    except Unreadable:
+        raise
+    except Exception as broken:  # pypdf: "broken PDF files might cause other Exceptions"
+        raise Unreadable("is a PDF that is broken or too complex to read") from broken
+
+
+def _open(data: bytes) -> PdfReader:
+    reader = PdfReader(BytesIO(data), strict=False)
+    if reader.is_encrypted and not reader.decrypt(""):  # an owner's password alone hides nothing
+        raise Unreadable("is encrypted; remove the password first")
+    if len(reader.pages) > MAX_PAGES:
+        raise Unreadable(f"has more than {MAX_PAGES} pages")
+    return reader
+
+
+def _pages(reader: PdfReader) -> Iterator[str]:
+    characters = 0
+    for page in reader.pages:
+        text = page.extract_text().strip()
+        characters += len(text)
+        if characters > MAX_CHARACTERS:
+            raise Unreadable(f"is too long: more than {MAX_CHARACTERS} characters")
+        if text:
+            yield _WRAPPED.sub(" ", text)
+
+
+def _title(reader: PdfReader) -> str | None:
+    try:
+        title = reader.metadata.title if reader.metadata else None
+    except Exception:  # a title is a courtesy: its loss is no reason to refuse the text
+        return None
+    return title if isinstance(title, str) else None
+
+
+if __name__ == "__main__":
+    main()
