@@ -94,6 +94,5 @@ def read_html(page: str) -> tuple[str, str | None]:
 def _tidy(text: str) -> str:
     lines = [re.sub(r"(?<=\S)[ \t]+", " ", line.rstrip()) for line in StringIO(text)]
     # one blank line between blocks: a second one, and any before the first, goes
-    return "\n".join(
-        line for line, before in zip(lines, ["", *lines], strict=False) if line or before
-    )
+    pairs = zip(lines, ["", *lines], strict=False)
+    return "\n".join(line for line, before in pairs if line or before).rstrip()

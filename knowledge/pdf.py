@@ -21,8 +21,10 @@ def read_pdf(data: bytes) -> tuple[str, str | None]:
 
     Blocks while the file is read, without holding the interpreter.
     """
+    if b"%PDF-" not in data[:1024]:
+        raise Invalid("file", "is no PDF, or its beginning is broken")
     try:
-        done = subprocess.run(  # noqa: S603  # our own interpreter and module
+        done = subprocess.run(  # our own interpreter and module
             [sys.executable, "-m", "knowledge.pdf_reader"],
             input=data,
             stdout=subprocess.PIPE,

@@ -17,9 +17,10 @@ PROMOTE_AT = {512: 10_000, 2000: 3_000}  # passages, by the largest dimension ea
 MAX_DIMENSIONS = 2000  # what pgvector's HNSW takes
 MAX_INDEXES = 200  # more make every small tenant's search slow to plan
 PREFIX = "passages_hnsw_"
+LOCK = 7_264_113_906  # advisory: one worker at a time
 
 _SIZES = """
-select embedding_model as model, vector_dims(embedding) as dimensions, count(*) as passages
+select embedding_model as model, dimensions, count(*) as passages
   from tenantry.passages where tenant_id = %s group by 1, 2"""
 _INDEXES = """
 select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid
@@ -53,11 +54,14 @@ class Size:
 def tend_indexes(owner_url: str, app_url: str, tenants: Sequence[TenantId]) -> tuple[int, int]:
     """Make the indexes that are due and drop those that no longer pay: how many of each.
 
-    The owner makes indexes but sees no row; the app counts rows, one tenant at a time.
+    The owner makes indexes but sees no row; the app counts rows, one tenant at a time. While
+    another worker is at it, nothing is done: two concurrent builds on a table block each other.
     """
     with translated():
         sizes = [size for tenant_id in tenants for size in _sizes(app_url, tenant_id)]
         with psycopg.connect(owner_url, autocommit=True, connect_timeout=5) as conn:
+            if conn.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone() != (True,):
+                return 0, 0
             present = {str(n): bool(v) for n, v in conn.execute(_INDEXES, [f"{PREFIX}%"])}
             make, drop = plan(sizes, present)
             for name in drop:
@@ -105,10 +109,11 @@ def _create(size: Size) -> sql.Composed:
     return sql.SQL(
         "create index concurrently {} on tenantry.passages"
         " using hnsw ((embedding::public.vector({})) public.vector_cosine_ops)"
-        " where tenant_id = {} and embedding_model = {}"
+        " where tenant_id = {} and embedding_model = {} and dimensions = {}"
     ).format(
         sql.Identifier(size.index),
         sql.Literal(size.dimensions),
         sql.Literal(size.tenant_id),
         sql.Literal(size.model),
+        sql.Literal(size.dimensions),
     )

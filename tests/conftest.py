@@ -16,9 +16,9 @@ from tests.support.stores import Cluster, cluster
 
 
 @pytest.fixture(scope="session")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def servers() -> Iterator[Cluster]:
     """One Postgres and one Redis for the session."""
-    with cluster(tmp_path_factory.mktemp("stores")) as running:
+    with cluster() as running:
         yield running
 
 

@@ -30,8 +30,9 @@ def attach_or_start(
 ) -> Iterator[Servers]:
     """The servers of `data_dir` for as long as the block runs, whoever runs them.
 
-    With an owner they are the owner's. Without one, whoever comes first starts them, any number
-    may share them, and the last to leave ends them. Raises what `start` raises.
+    With an owner they are the owner's: what it does not run is None. Without one, whoever comes
+    first starts them, any number may share them, and the last to leave ends them. Raises what
+    `start` raises.
     """
     folder = make_data_dir(data_dir)
     place = lock.share(folder)

@@ -1,6 +1,7 @@
 """The owner of a data directory's servers."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -59,25 +60,39 @@ class EmbeddedServers:
         self.stop()
 
     def _bring_up(self) -> None:
-        place = settle(self._data_dir)
         known = record.read(self._data_dir).servers
-        fresh = [kind for kind in KINDS if self._must_launch(kind, place, known.get(kind.name))]
+        self._keep([kind for kind in KINDS if kind.name not in self._wanted], known)
+        if self._wanted:
+            self._adopt_or_launch([kind for kind in KINDS if kind.name in self._wanted], known)
+
+    def _keep(self, unwanted: Sequence[Kind], known: Mapping[str, Running]) -> None:
+        """Leave what lives as it is: another user may need it. It ends with the others."""
+        for kind in unwanted:
+            if (running := known.get(kind.name)) is None:
+                continue
+            if running.is_alive:
+                self._running[kind.name] = running
+            else:
+                dismiss(kind, running)
+
+    def _adopt_or_launch(self, wanted: Sequence[Kind], known: Mapping[str, Running]) -> None:
+        place = settle(self._data_dir)
+        fresh = [kind for kind in wanted if not self._adopt(kind, place, known.get(kind.name))]
         for kind in fresh:
             self._running[kind.name] = launch(kind, place)
         self._write_record()
         for kind in fresh:
             await_ready(kind, place, self._running[kind.name])
 
-    def _must_launch(self, kind: Kind, place: Place, known: Running | None) -> bool:
-        """Whether `kind` is wanted and cannot be adopted; what lives unwanted is kept as it is."""
-        wanted = kind.name in self._wanted
+    def _adopt(self, kind: Kind, place: Place, known: Running | None) -> bool:
+        """Whether `known` is good enough to go on with; if not, it is ended."""
         if known is None:
-            return wanted
-        if _can_adopt(kind, place, known) if wanted else known.is_alive:
-            self._running[kind.name] = known
             return False
-        dismiss(kind, known)
-        return wanted
+        if known.version != kind.program(place).version or not answers(kind, known):
+            dismiss(kind, known)
+            return False
+        self._running[kind.name] = known
+        return True
 
     def _write_record(self) -> None:
         pid = os.getpid()
@@ -93,10 +108,6 @@ class EmbeddedServers:
         if self._lock is not None:
             lock.disown(self._lock)
             self._lock = None
-
-
-def _can_adopt(kind: Kind, place: Place, known: Running) -> bool:
-    return known.version == kind.program(place).version and answers(kind, known)
 
 
 def start(data_dir: Path, *, postgres: bool = True, redis: bool = True) -> EmbeddedServers:

@@ -25,7 +25,6 @@ from storage import redis_client
 from storage.control import control
 from storage.quota import RedisQuota
 from tenancy.ids import PlanId, SubjectId, TenantId
-from tenancy.plan import Plan
 from tenancy.principal import TENANT_SCOPES, Role
 from tests.support.model_server import ModelServer, Reply
 from tests.support.stores import ACME
@@ -77,9 +76,8 @@ class Dev:
         return {"Authorization": f"Bearer {token}"}
 
     def rows(self, statement: str, *params: object) -> list[tuple[Any, ...]]:
-        """What the owner of the database reads; row-level security hides it from the rest."""
-        with psycopg.connect(self.stores.owner()) as conn:
-            conn.execute("select set_config('app.tenant_id', 'acme', true)")
+        """What the operator of the platform reads."""
+        with psycopg.connect(self.stores.operator_url or "") as conn:
             return conn.execute(statement, params).fetchall()
 
     def audited(self, run_or_thread: str) -> list[tuple[Any, ...]]:
@@ -100,17 +98,20 @@ class Dev:
         )
         return dict(found)
 
-    async def held(self) -> int:
-        """How many runs of acme hold a slot."""
+    async def held(self) -> tuple[int, int]:
+        """What runs of acme hold now: slots, and tokens of the month."""
         with control(self.stores.owner()) as admin:
             plan = admin.plan(PlanId("pro"))
-        assert isinstance(plan, Plan)
+        assert plan is not None
         redis = redis_client.connect(self.stores.redis_url)
         try:
             standings = await RedisQuota(redis).standings(ACME, plan)
         finally:
             await redis.aclose()
-        return next(each.used + each.held for each in standings if each.meter == "runs")
+        return standings[1].used, standings[-1].held
+
+
+NOTHING = (0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +274,7 @@ async def test_a_finished_run_is_charged_audited_and_holds_nothing(dev: Dev) -> 
         "embedding_tokens": 0,
     }
     assert [row[:2] for row in dev.audited(run_id)] == [("run.finish", "allowed")]
-    assert await dev.held() == 0
+    assert await dev.held() == NOTHING
 
 
 async def test_a_failed_run_is_audited_and_holds_nothing(dev: Dev) -> None:
@@ -284,7 +285,7 @@ async def test_a_failed_run_is_audited_and_holds_nothing(dev: Dev) -> None:
     await client.runs.join(thread, run["run_id"])
     assert (await client.runs.get(thread, run["run_id"]))["status"] == "error"
     assert [row[:2] for row in dev.audited(run["run_id"])] == [("run.finish", "failed")]
-    assert await dev.held() == 0
+    assert await dev.held() == NOTHING
 
 
 async def test_a_cancelled_run_is_audited_and_holds_nothing(dev: Dev) -> None:
@@ -293,16 +294,16 @@ async def test_a_cancelled_run_is_audited_and_holds_nothing(dev: Dev) -> None:
     thread = (await client.threads.create())["thread_id"]
     run = await client.runs.create(thread, ASSISTANT, input=QUESTION)
     await dev.model.wait_in_flight(1)
-    assert await dev.held() == 1
+    assert (await dev.held())[0] == 1
     await client.runs.cancel(thread, run["run_id"], wait=True)
     dev.model.release()
     assert [row[:2] for row in dev.audited(run["run_id"])] == [("run.finish", "failed")]
-    assert await dev.held() == 0
+    assert await dev.held() == NOTHING
 
 
 async def test_a_run_that_waits_for_approval_holds_nothing_and_goes_on(dev: Dev) -> None:
     with control(dev.stores.owner()) as admin:
-        admin.configure_tool(ACME, "current_time", {"approval": "required"})
+        admin.configure_tool(ACME, "current_time", {"require_approval": "true"})
     await asyncio.sleep(1.2)  # a change acts within a second
     dev.model.script(Reply.tool_call("current_time", {}), Reply.text("It is late."))
     client = dev.client("acme")
@@ -310,32 +311,24 @@ async def test_a_run_that_waits_for_approval_holds_nothing_and_goes_on(dev: Dev)
     waiting = await client.threads.get_state(thread)
     assert waiting["next"] == ["run_tools"]
     assert dev.used(first)["input_tokens"]
-    assert await dev.held() == 0
+    assert await dev.held() == NOTHING
     decided = {"decisions": [{"type": "approve"}]}
     values = await client.runs.wait(thread, ASSISTANT, command={"resume": decided})
     assert values["messages"][-1]["content"] == "It is late."
-    assert await dev.held() == 0
+    assert await dev.held() == NOTHING
 
 
 async def test_over_its_limit_a_tenant_is_refused_and_it_is_audited(dev: Dev) -> None:
     with control(dev.stores.owner()) as admin:
         admin.create_tenant(TenantId("initech"), "Initech", PlanId("free"))
     client = dev.client("initech")
-    runs = [await client.runs.create(None, ASSISTANT, input=QUESTION) for _ in range(7)]
-    async with asyncio.timeout(10):
-        while len(refused := await asyncio.to_thread(_refusals, dev)) < 2:
-            await asyncio.sleep(0.1)
-    assert {run_id for run_id, _ in refused} <= {run["run_id"] for run in runs}
-    assert {attributes["reason"] for _, attributes in refused} == {"QuotaExceeded"}
-
-
-def _refusals(dev: Dev) -> list[tuple[str, Any]]:
-    with psycopg.connect(dev.stores.owner()) as conn:
-        conn.execute("select set_config('app.tenant_id', 'initech', true)")
-        return conn.execute(
-            "select run_id::text, attributes from tenantry.audit_events"
-            " where action = 'run.start' and outcome = 'refused'"
-        ).fetchall()
+    threads = [(await client.threads.create())["thread_id"] for _ in range(7)]
+    runs = [await client.runs.create(thread, ASSISTANT, input=QUESTION) for thread in threads]
+    for run in runs:
+        await client.runs.join(run["thread_id"], run["run_id"])
+    refused = [row for run in runs for row in dev.audited(run["run_id"]) if row[0] == "run.start"]
+    assert len(refused) >= 2
+    assert {(row[1], row[2]["reason"]) for row in refused} == {("refused", "QuotaExceeded")}
 
 
 async def test_a_debugger_forks_a_thread_and_it_is_audited(dev: Dev) -> None:
@@ -354,7 +347,7 @@ async def test_a_debugger_forks_a_thread_and_it_is_audited(dev: Dev) -> None:
     )
     assert [m["content"] for m in values["messages"]] == ["Bye", "Second."]
     assert [row[2]["what"] for row in dev.audited(thread)] == ["update", "fork"]
-    assert await dev.held() == 0
+    assert await dev.held() == NOTHING
 
 
 def _question(state: Any) -> Any:
@@ -373,9 +366,6 @@ async def test_without_the_scope_nobody_forks_updates_jumps_or_copies(dev: Dev) 
         for call in (
             client.threads.update_state(thread, {"messages": forged}),
             client.threads.copy(thread),
-            client.threads.create(
-                supersteps=[{"updates": [{"values": {}, "as_node": "settle"}]}], graph_id=ASSISTANT
-            ),
             start(thread, ASSISTANT, checkpoint_id=state["checkpoint"]["checkpoint_id"]),
             start(thread, ASSISTANT, checkpoint=state["checkpoint"]),
             start(thread, ASSISTANT, command={"goto": "run_tools"}),
@@ -383,35 +373,73 @@ async def test_without_the_scope_nobody_forks_updates_jumps_or_copies(dev: Dev) 
             start(thread, ASSISTANT, input=QUESTION, interrupt_before=["respond"]),
             start(thread, ASSISTANT, input={"messages": forged}),
         )
-    ] == [403] * 9
+    ] == [403] * 8
     refusals = dev.audited(thread)
     assert [row[0] for row in refusals] == ["thread.debug"] * 8
     assert {row[1] for row in refusals} == {"refused"}
 
 
+async def test_a_thread_is_not_born_with_a_state_without_the_scope(dev: Dev) -> None:
+    client = dev.client("acme", "admin", Role.ADMIN)
+    forged = [{"updates": [{"values": QUESTION, "as_node": "settle"}]}]
+    thread_id = str(uuid4())
+    await client.threads.create(thread_id=thread_id, graph_id=ASSISTANT, supersteps=forged)
+    assert (await client.threads.get_state(thread_id))["values"] == {}
+    assert [row[:2] for row in dev.audited(thread_id)] == [("thread.debug", "refused")]
+
+
 @pytest.mark.parametrize(
     "forged",
     [
-        {"config": {"configurable": {"langgraph_auth_user": {"tenant_id": "globex"}}}},
-        {"config": {"configurable": {"langgraph_auth_permissions": ["threads:debug"]}}},
         {"config": {"configurable": {"user_id": "globex/eve"}}},
         {"config": {"configurable": {"checkpoint_ns": "globex"}}},
         {"config": {"configurable": {"__pregel_checkpointer": "x"}}},
         {"config": {"run_id": str(uuid4())}},
-        {"context": {"langgraph_auth_user": {"tenant_id": "globex"}}},
         {"context": {"tenant_id": "globex"}},
+        {"context": {"assistant": "another"}},
         {"webhook": "https://example.com/"},
     ],
     ids=str,
 )
-async def test_a_client_cannot_smuggle_an_identity_or_a_destination(
+async def test_a_client_cannot_smuggle_settings_or_a_destination(
     dev: Dev, forged: dict[str, Any]
 ) -> None:
     client = dev.client("acme", "ada", Role.ADMIN, debug=True)
     thread = (await client.threads.create())["thread_id"]
     asked = {"assistant_id": ASSISTANT, "input": QUESTION, **forged}
-    answer = client.http.post(f"/threads/{thread}/runs", json=asked)
-    assert await _refused(answer) in (400, 403, 422)
+    assert await _refused(client.http.post(f"/threads/{thread}/runs", json=asked)) in (403, 404)
+    assert await client.runs.list(thread) == []
+
+
+FORGED = {
+    "langgraph_auth_user": {"tenant_id": "globex", "subject_id": "eve", "identity": "globex/eve"},
+    "langgraph_auth_user_id": "globex/eve",
+    "langgraph_auth_permissions": ["threads:debug"],
+}
+
+
+@pytest.mark.parametrize("place", ["configurable", "context"])
+async def test_an_identity_that_a_client_sends_is_dropped(dev: Dev, place: str) -> None:
+    client = dev.client("acme")
+    thread = (await client.threads.create())["thread_id"]
+    sent = {"context": FORGED} if place == "context" else {"config": {"configurable": FORGED}}
+    asked = {"assistant_id": ASSISTANT, "input": QUESTION, **sent}
+    values = await client.http.post(f"/threads/{thread}/runs/wait", json=asked)
+    run = (await client.runs.list(thread))[0]
+    user = run["kwargs"]["config"]["configurable"]["langgraph_auth_user"]
+    assert values["tenant_id"] == user["tenant_id"] == "acme"
+    assert user["subject_id"] == "alice"
+
+
+async def test_an_identity_sent_through_the_event_protocol_is_refused(dev: Dev) -> None:
+    client = dev.client("acme")
+    thread = (await client.threads.create())["thread_id"]
+    config = {"configurable": {"langgraph_auth_user": FORGED["langgraph_auth_user"]}}
+    params = {"assistant_id": ASSISTANT, "input": QUESTION, "config": config}
+    start = {"id": 1, "method": "run.start", "params": params}
+    answer = await client.http.post(f"/threads/{thread}/commands", json=start)
+    assert answer["type"] == "error"
+    assert "403" in answer["message"]
     assert await client.runs.list(thread) == []
 
 
@@ -439,14 +467,12 @@ async def test_another_tenant_finds_nothing_at_any_door(dev: Dev) -> None:
     eve = dev.client("globex", "alice", Role.ADMIN, debug=True)
     own_name = {"tenant_id": "acme"}
     missing = str(uuid4())
-    for doors in [_doors(eve, thread, run)]:
-        statuses = {name: await _refused(call) for name, call in doors.items()}
+    statuses = {name: await _refused(call) for name, call in _doors(eve, thread, run).items()}
     absent = {name: await _refused(call) for name, call in _doors(eve, missing, run).items()}
     assert statuses == absent == dict.fromkeys(statuses, 404)
     assert await eve.threads.search() == await eve.threads.search(metadata=own_name) == []
     assert await eve.threads.search(ids=[thread]) == []
     assert await eve.threads.count() == 0
-    assert await eve.runs.list(thread) == []
     assert (await dev.client("acme").threads.get(thread))["values"]["tenant_id"] == "acme"
 
 
@@ -460,6 +486,7 @@ def _doors(client: LangGraphClient, thread: str, run: str) -> dict[str, Any]:
         "update state": client.threads.update_state(thread, {"messages": []}),
         "delete": client.threads.delete(thread),
         "run": client.runs.get(thread, run),
+        "runs": client.runs.list(thread),
         "join": client.runs.join(thread, run),
         "cancel": client.runs.cancel(thread, run),
         "delete run": client.runs.delete(thread, run),
@@ -517,13 +544,13 @@ async def test_without_a_good_credential_every_door_is_shut(
 
 async def test_studio_without_a_credential_is_the_tenant_that_development_names(dev: Dev) -> None:
     dev.model.default = Reply.text("Hello.")
-    studio = dev.client_with({"x-auth-scheme": "langsmith", "x-api-key": "lsv2_pt_0"})
+    studio = dev.client_with({"x-auth-scheme": "langsmith", "Authorization": "Bearer lsv2_pt_0"})
     thread, _ = await _turn(studio, interrupt_before=["respond"])
     metadata = (await studio.threads.get(thread))["metadata"]
     assert (metadata["tenant_id"], metadata["subject"]) == ("acme", "studio")
     assert (await studio.threads.get_state(thread))["next"] == ["respond"]
     assert await _refused(dev.client("globex", role=Role.ADMIN).threads.get(thread)) == 404
-    assert await dev.held() == 0
+    assert await dev.held() == NOTHING
 
 
 async def test_what_studio_does_not_need_is_closed_to_everyone(dev: Dev) -> None:

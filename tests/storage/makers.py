@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 
 import psycopg
 from psycopg import sql
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from server.stores import Stores
 from storage import postgres, redis_client
@@ -115,6 +115,14 @@ def kill_backends(stores: Stores) -> int:
             " where usename = current_user and datname = current_database()"
             " and pid <> pg_backend_pid()"
         ).rowcount
+
+
+@contextmanager
+def superuser(servers: Cluster, stores: Stores) -> Iterator[psycopg.Connection[Any]]:
+    """A connection to the database of `stores` as the role that made the server."""
+    url = make_conninfo(servers.postgres_url, dbname=conninfo_to_dict(stores.app_url)["dbname"])
+    with psycopg.connect(url, autocommit=True) as conn:
+        yield conn
 
 
 @contextmanager

@@ -96,6 +96,7 @@ async def search(
     tenant: TenantId,
     query: str,
     vector: Sequence[float] = EAST,
+    *,
     limit: int = 10,
     model: str = MODEL,
 ) -> Sequence[Passage]:

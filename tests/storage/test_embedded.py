@@ -427,6 +427,14 @@ def test_a_passing_user_that_fails_still_ends_what_it_started(data_dir: Path) ->
     assert processes_of(data_dir) == []
 
 
+def test_who_wants_no_server_leaves_no_trace_of_one(tmp_path: Path) -> None:
+    with embedded.attach_or_start(tmp_path / "data", postgres=False, redis=False) as servers:
+        assert servers == embedded.Servers(None, None)
+    with embedded.start(tmp_path / "data", postgres=False, redis=False) as running:
+        assert running.servers == embedded.Servers(None, None)
+    assert all(path.name.endswith("lock") for path in (tmp_path / "data").iterdir())
+
+
 def test_a_server_that_cannot_start_says_why_and_leaves_nothing(spoilt: Path) -> None:
     (spoilt / "redis" / "appendonly.aof").write_text("not an append-only file")
     with pytest.raises(Misconfigured, match=r"redis did not start: .*append only file"):

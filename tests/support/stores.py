@@ -1,6 +1,8 @@
 """Real stores for tests: one embedded Postgres and Redis a session, one database a module."""
 
 import secrets
+import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,9 +57,20 @@ class Cluster:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[Cluster]:
+def open_folder() -> Iterator[Path]:
+    """A folder that servers under another account can enter, unlike pytest's own."""
+    folder = Path(tempfile.mkdtemp(prefix="tenantry-test-"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def cluster() -> Iterator[Cluster]:
     """Start the servers and make the template; everything is gone afterwards."""
-    with embedded.start(folder) as running:
+    with open_folder() as folder, embedded.start(folder / "stores") as running:
         postgres_url, redis_url = running.servers.postgres_url, running.servers.redis_url
         assert postgres_url
         assert redis_url
