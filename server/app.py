@@ -45,6 +45,7 @@ def create_app(services: Services, *, version: str) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.open()
+    await services.models.load()
     watching = asyncio.create_task(services.control.watch())
     gc.collect()
     gc.freeze()  # what start-up made lives for ever: no later collection walks it

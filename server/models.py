@@ -1,6 +1,7 @@
 """The chat models and embeddings of this deployment, by the settings."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 
 from langchain_core.language_models import BaseChatModel
 
@@ -9,40 +10,58 @@ from knowledge.embed import MiniLmEmbedder
 from knowledge.ports import Embedder
 from server.model_endpoint import ModelEndpoint
 from server.settings import DEFAULT_BASE_URL, OFFLINE_EMBEDDINGS, OFFLINE_MODEL, Settings
-from tenancy.errors import Misconfigured
+from tenancy.errors import Misconfigured, ModelFailed
+
+Vectors = Sequence[Sequence[float]]
 
 
 class DeploymentModels:
-    """Implements the port `Models`: one endpoint, or the offline model where there is none."""
+    """Implements the port `Models`: one endpoint, or the offline model where there is none.
+
+    MiniLM is there only where the settings need it: an image may leave it out.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.default = settings.chat_model
         self._endpoint = _endpoint(settings)
-        self._minilm = MiniLmEmbedder()
-        self._offline = OfflineChatModel(embed=self._vectors)
+        offline = settings.embedding_model == OFFLINE_EMBEDDINGS or not settings.has_endpoint
+        self._minilm = MiniLmEmbedder() if offline else None
+        self._offline = OfflineChatModel(embed=_vectors_of(self._minilm)) if self._minilm else None
         self.embedder = self._embedder(settings.embedding_model)
 
     def get(self, name: str) -> BaseChatModel:
-        """The model called `name`."""
-        if name == OFFLINE_MODEL or self._endpoint is None:
-            return self._offline
-        return self._endpoint.chat_model(name)
-
-    async def _vectors(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
-        return (await self._minilm.embed(texts)).vectors
+        """The model called `name`; raises `ModelFailed` where it cannot be had."""
+        if self._endpoint is not None and name != OFFLINE_MODEL:
+            return self._endpoint.chat_model(name)
+        if self._offline is None:
+            raise ModelFailed(f"The model {OFFLINE_MODEL} is not served here.")
+        return self._offline
 
     def _embedder(self, name: str) -> Embedder:
-        if name == OFFLINE_EMBEDDINGS:
+        if name == OFFLINE_EMBEDDINGS and self._minilm is not None:
             return self._minilm
         if self._endpoint is None:
             raise Misconfigured("TENANTRY_EMBEDDING_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL.")
         return self._endpoint.embedder(name)
 
+    async def load(self) -> None:
+        """Read the weights now, so that the first question does not wait for them."""
+        if self._minilm is not None:
+            await asyncio.to_thread(self._minilm.load)
+
     async def aclose(self) -> None:
         """Close what was opened."""
-        await self._minilm.aclose()
+        if self._minilm is not None:
+            await self._minilm.aclose()
         if self._endpoint is not None:
             await self._endpoint.aclose()
+
+
+def _vectors_of(embedder: Embedder) -> Callable[[Sequence[str]], Awaitable[Vectors]]:
+    async def vectors(texts: Sequence[str]) -> Vectors:
+        return (await embedder.embed(texts)).vectors
+
+    return vectors
 
 
 def _endpoint(settings: Settings) -> ModelEndpoint | None:

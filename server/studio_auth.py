@@ -36,7 +36,7 @@ OWNER_KEYS = ("tenant_id", "subject")
 async def authenticate(scope: dict[str, Any]) -> dict[str, Any]:
     """The caller as LangGraph's user."""
     async with _refusals():
-        return VerifiedUser(await _principal(await studio(), scope["headers"])).claims()
+        return VerifiedUser(await principal_from(await studio(), scope["headers"])).claims()
 
 
 @auth.on
@@ -110,7 +110,7 @@ async def create_run(ctx: Context, value: Auth.types.RunsCreate) -> Filter:
         return _visible(caller)
 
 
-async def _principal(here: Studio, headers: RawHeaders) -> Principal:
+async def principal_from(here: Studio, headers: RawHeaders) -> Principal:
     """A credential decides. Studio without one is the tenant that development names for it."""
     tenant_id = here.settings.studio_tenant_id
     if here.settings.environment is Environment.PRODUCTION or tenant_id is None:

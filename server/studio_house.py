@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph_sdk.runtime import ServerRuntime
@@ -93,10 +93,8 @@ async def graph(
     if runtime.execution_runtime is None:
         yield here.agent
         return
-    first = RunId(UUID(config["configurable"]["run_id"]))
-    again = RunId(uuid4())  # LangGraph repeats a run under no id at all: it is another to the bill
-    async with here.runs.holding(first, again):
-        yield here.agent.with_config(run_id=again)
+    async with here.runs.holding(RunId(UUID(config["configurable"]["run_id"]))):
+        yield here.agent
 
 
 @asynccontextmanager

@@ -29,48 +29,53 @@ class StudioRuns:
         self._live: set[asyncio.Task[object]] = set()
 
     @asynccontextmanager
-    async def holding(self, *run_ids: RunId) -> AsyncIterator[None]:
-        """Renew what the run holds while the block runs; `run_ids` are those it may run under."""
-        heartbeat = asyncio.create_task(self._renew(run_ids))
+    async def holding(self, run_id: RunId) -> AsyncIterator[None]:
+        """Renew what the run holds while the block runs, and let go of it afterwards.
+
+        A cancelled run fails with `Unavailable`: LangGraph would repeat it under the same id, and
+        what the repetition used would count as recorded already.
+        """
+        heartbeat = asyncio.create_task(self._renew(run_id))
         run = asyncio.current_task()
         self._live |= {run} if run else set()
         try:
             yield
-            await asyncio.shield(self._end(run_ids, None))
+            await asyncio.shield(self._end(run_id, None))
         except BaseException as error:
-            await asyncio.shield(self._end(run_ids, error))
+            await asyncio.shield(self._end(run_id, error))
+            if isinstance(error, asyncio.CancelledError):
+                raise Unavailable("The service is shutting down.") from None
             raise
         finally:
             heartbeat.cancel()
             self._live -= {run} if run else set()
 
     async def drain(self) -> None:
-        """End the runs in flight: LangGraph repeats them when it starts again."""
+        """End the runs in flight; their threads keep what the last step left."""
         for run in self._live:
             run.cancel()
         if self._live:
             await asyncio.wait(self._live, timeout=DRAIN_SECONDS)
 
-    async def _renew(self, run_ids: tuple[RunId, ...]) -> None:
+    async def _renew(self, run_id: RunId) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            for run_id in run_ids:
-                if (turn := self._turns.find(run_id)) and turn.admitted:
-                    with suppress(Unavailable):
-                        await self._quota.renew(turn.tenant.tenant_id, run_id)
+            if (turn := self._turns.find(run_id)) and turn.admitted:
+                with suppress(Unavailable):
+                    await self._quota.renew(turn.tenant.tenant_id, run_id)
 
-    async def _end(self, run_ids: tuple[RunId, ...], error: BaseException | None) -> None:
-        for turn in filter(None, map(self._turns.close, run_ids)):
-            if error is not None:
-                _note_failure(turn, error)
-            try:
-                await self._commit(turn)
-            finally:
-                await turn.release()
-
-    async def _commit(self, turn: RunTurn) -> None:
-        done = turn.record.take()
-        await self._ledger.record(turn.tenant.tenant_id, usage=done.usage, audit=done.audit)
+    async def _end(self, run_id: RunId, error: BaseException | None) -> None:
+        turn = self._turns.close(run_id)
+        if turn is None:  # it entered no node: there is nothing that it did or holds
+            return
+        if error is not None:
+            _note_failure(turn, error)
+        done, tenant_id = turn.record.take(), turn.tenant.tenant_id
+        try:
+            await self._ledger.record(tenant_id, usage=done.usage, audit=done.audit)
+        finally:
+            with suppress(Unavailable):  # the slot and the hold then expire by themselves
+                await self._quota.release(tenant_id, run_id)
 
 
 def _note_failure(turn: RunTurn, error: BaseException) -> None:

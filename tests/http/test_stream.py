@@ -40,7 +40,8 @@ def assert_whole(frames: list[Frame]) -> None:
 
 
 async def test_a_stream_is_the_run_its_tokens_and_the_json_answer(product: House) -> None:
-    product.model.script(Reply.text("Desks cost ninety."))
+    words = Reply.paced(0.05, Reply.text("Desks cost ninety."))  # slow enough not to be merged
+    product.model.script(words)
     async with product.client("acme") as acme:
         response = await ask(acme, "Price?", stream=True)
         frames = frames_of(response.text)

@@ -1,0 +1,207 @@
+"""Postgres or Redis goes away and comes back: 503 in time, and recovery without a restart."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+import httpx
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from server.stores import Stores
+from tests.http.proxy import Proxy
+from tests.http.speech import answer, ask, assert_problem, audit, eventually, messages, quota
+from tests.storage.redis_server import RedisServer
+from tests.support.house import House, house
+from tests.support.model_server import ModelServer
+
+SOON = 3.0
+
+
+async def in_time(asked: Awaitable[httpx.Response]) -> httpx.Response:
+    """The answer, which must come soon, and say when to try again."""
+    started = monotonic()
+    response = await asked
+    assert monotonic() - started < SOON
+    assert_problem(response, 503)
+    return response
+
+
+async def works(client: httpx.AsyncClient) -> None:
+    """Within a few seconds, without a restart, the product serves again."""
+
+    async def served() -> bool:
+        return (await ask(client)).status_code == 200
+
+    await eventually(served, 5)
+
+
+class TestPostgresBackends:
+    async def test_killed_between_turns_is_not_noticed(
+        self, product: House, stores: Stores
+    ) -> None:
+        async with product.client("acme") as acme:
+            thread = (await answer(acme, "one"))["thread_id"]
+            for number in ("two", "three"):
+                _kill_backends(stores)
+                assert (await ask(acme, number, thread_id=thread)).status_code == 200
+            assert len(await messages(acme, thread)) == 6
+
+    async def test_killed_under_many_turns_is_not_noticed(
+        self, product: House, stores: Stores
+    ) -> None:
+        async with product.client("acme") as acme:
+            await asyncio.gather(*(answer(acme, str(n)) for n in range(12)))
+            _kill_backends(stores)
+            answers = await asyncio.gather(*(ask(acme, str(n)) for n in range(12)))
+        assert [response.status_code for response in answers] == [200] * 12
+
+
+def _kill_backends(stores: Stores) -> None:
+    """Every backend of the app role in this database dies, as in a fail-over."""
+    with psycopg.connect(stores.app_url, autocommit=True) as conn:
+        conn.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and usename = current_user"
+            " and pid <> pg_backend_pid()"
+        )
+
+
+class TestRedisAway:
+    @pytest.fixture(scope="class")
+    def redis(self) -> Iterator[RedisServer]:
+        server = RedisServer()
+        yield server
+        server.close()
+
+    @pytest.fixture
+    async def lonely(
+        self, redis: RedisServer, stores: Stores, model: ModelServer, tmp_path: Path
+    ) -> AsyncIterator[House]:
+        async with house(replace(stores, redis_url=redis.url), tmp_path, model) as running:
+            yield running
+
+    async def test_a_dead_redis_is_a_503_until_it_is_back(
+        self, lonely: House, redis: RedisServer
+    ) -> None:
+        async with lonely.client("acme") as acme:
+            thread = (await answer(acme, "one"))["thread_id"]
+            redis.kill()
+            await in_time(ask(acme, "two", thread_id=thread))
+            await in_time(ask(acme, "two", stream=True))
+            await in_time(acme.get("/v1/quota"))
+            await in_time(acme.get("/readyz"))
+            many = await asyncio.gather(*(in_time(ask(acme)) for _ in range(20)))
+            assert len(many) == 20
+            assert await messages(acme, thread) != []
+            redis.start()
+            await works(acme)
+            assert (await ask(acme, "two", thread_id=thread)).status_code == 200
+            assert [text for role, text in await messages(acme, thread) if role == "user"] == [
+                "one",
+                "two",
+            ]
+            assert (await acme.get("/readyz")).status_code == 200
+
+    async def test_a_silent_redis_is_a_503_until_it_speaks(
+        self, lonely: House, redis: RedisServer
+    ) -> None:
+        async with lonely.client("acme") as acme:
+            await works(acme)
+            redis.process.send_signal(signal.SIGSTOP)
+            try:
+                await in_time(ask(acme))
+                await asyncio.gather(*(in_time(ask(acme, stream=True)) for _ in range(8)))
+            finally:
+                redis.process.send_signal(signal.SIGCONT)
+            await works(acme)
+
+    async def test_a_redis_that_dies_under_a_run_costs_no_answer(
+        self, lonely: House, redis: RedisServer
+    ) -> None:
+        lonely.model.hold()
+        async with lonely.client("acme") as acme:
+            turn = asyncio.create_task(ask(acme))
+            await lonely.model.wait_in_flight(1)
+            redis.kill()
+            lonely.model.release()
+            assert (await turn).status_code == 200
+            redis.start()
+            await works(acme)
+            assert (await quota(acme))["concurrent_runs"]["used"] == 0
+        run_id = turn.result().json()["run_id"]
+        trail = [e["outcome"] for e in await audit(lonely, "acme") if e["run_id"] == run_id]
+        assert trail == ["allowed"]
+
+
+class TestPostgresAway:
+    """Behind a proxy that can be cut: a session's own Postgres is not ours to stop."""
+
+    @pytest.fixture(scope="class")
+    async def wire(self, stores: Stores) -> AsyncIterator[Proxy]:
+        async with Proxy(int(conninfo_to_dict(stores.app_url)["port"])) as proxy:
+            yield proxy
+
+    @pytest.fixture
+    async def bereft(
+        self, wire: Proxy, stores: Stores, model: ModelServer, tmp_path: Path
+    ) -> AsyncIterator[House]:
+        url = make_conninfo(stores.app_url, host="127.0.0.1", port=wire.port)
+        async with house(replace(stores, app_url=url), tmp_path, model) as running:
+            yield running
+
+    async def test_a_dead_postgres_is_a_503_until_it_is_back(
+        self, bereft: House, wire: Proxy
+    ) -> None:
+        async with bereft.client("acme") as acme:
+            thread = (await answer(acme, "one"))["thread_id"]
+            await asyncio.gather(*(answer(acme, str(n)) for n in range(12)))  # a pool of many
+            await wire.cut()
+            await in_time(ask(acme, "two", thread_id=thread))
+            await in_time(ask(acme, "two", stream=True))
+            await in_time(acme.get("/v1/threads"))
+            await in_time(acme.get("/readyz"))
+            await asyncio.gather(*(in_time(ask(acme)) for _ in range(20)))
+            assert (await acme.get("/healthz")).status_code == 200
+            await wire.mend()
+            await works(acme)
+            assert (await ask(acme, "two", thread_id=thread)).status_code == 200
+            kept = await messages(acme, thread)
+            assert [text for role, text in kept if role == "user"] == ["one", "two"]
+            standing = await quota(acme)
+        assert standing["concurrent_runs"]["used"] == 0
+        assert standing["tokens day"]["held"] == 0
+
+    async def test_who_nobody_knows_any_more_is_a_503_and_no_401(
+        self, bereft: House, wire: Proxy
+    ) -> None:
+        async with bereft.client("acme") as acme, bereft.client("globex") as globex:
+            await answer(acme)
+            await wire.cut()
+            await in_time(ask(globex))  # its tenant was never read
+            await asyncio.sleep(5.2)  # and what was read is too old by now
+            await in_time(ask(acme))
+            await wire.mend()
+            await works(acme)
+            await works(globex)
+
+    async def test_a_postgres_that_dies_under_a_run_fails_it(
+        self, bereft: House, wire: Proxy
+    ) -> None:
+        bereft.model.hold()
+        async with bereft.client("acme") as acme:
+            thread = (await acme.post("/v1/threads", json={})).json()["thread_id"]
+            turn = asyncio.create_task(ask(acme, "one", thread_id=thread))
+            await bereft.model.wait_in_flight(1)
+            await wire.cut()
+            bereft.model.release()
+            assert_problem(await turn, 503)
+            await wire.mend()
+            await works(acme)
+            standing = await quota(acme)
+            assert standing["concurrent_runs"]["used"] == 0
+            assert standing["tokens day"]["held"] == 0

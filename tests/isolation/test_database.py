@@ -1,0 +1,543 @@
+"""The database itself keeps tenants apart, whatever the code above it does.
+
+Parametrised over the tables found in the catalogue of a migrated database: a new table of the
+schema `tenantry` is asked the same questions, and fails until it has an answer.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from server.stores import Stores
+from storage.cells import Cells
+from storage.queries import Query, query
+from tenancy.ids import TenantId
+from tests.storage.makers import ACME, GLOBEX, Trips, open_cells
+from tests.support.stores import Cluster
+
+Conn = psycopg.Connection[Any]
+
+TENANT_TABLES = (
+    "audit_events",
+    "checkpoint_blobs",
+    "checkpoint_writes",
+    "checkpoints",
+    "documents",
+    "passages",
+    "runs",
+    "threads",
+    "usage_events",
+)
+APPEND_ONLY = ("audit_events", "usage_events")
+CONTROL_TABLES = (
+    "api_keys",
+    "cells",
+    "issuers",
+    "migrations",
+    "plans",
+    "tenants",
+    "tool_settings",
+    "version",
+)
+OF_ACME = str(uuid4())  # every id of the one row that acme has in each table
+ROWS = {
+    "threads": "thread_id, subject_id) values (%(id)s, 'alice'",
+    "runs": "run_id, thread_id, subject_id) values (%(id)s, %(id)s, 'alice'",
+    "documents": "document_id, subject_id, title, media_type, size, sha256, passages,"
+    " embedding_model, status) values (%(id)s, 'alice', 't', 'text/plain', 1, sha256('a'), 1, 'm',"
+    " 'ready'",
+    "passages": "passage_id, document_id, ordinal, body, embedding_model, embedding)"
+    " values (%(id)s, %(id)s, 0, 'secret', 'm', '[1,0]'",
+    "usage_events": "event_id, meter, quantity, subject_id) values (%(id)s, 'runs', 1, 'alice'",
+    "audit_events": "event_id, actor, subject_id, action, outcome)"
+    " values (%(id)s, 'key', 'alice', 'act', 'allowed'",
+    "checkpoints": "thread_id, checkpoint_id, checkpoint) values (%(id)s, %(id)s, '{}'",
+    "checkpoint_blobs": "thread_id, channel, version, type, blob) values (%(id)s, 'c', '1', 't', ''",
+    "checkpoint_writes": "thread_id, checkpoint_id, task_id, idx, channel, blob)"
+    " values (%(id)s, %(id)s, 't', 0, 'c', ''",
+}
+IN_ORDER = tuple(ROWS)  # parents before children
+each_table = pytest.mark.parametrize("table", TENANT_TABLES)
+
+
+@dataclass(frozen=True, slots=True)
+class Doors:
+    """One connection a role, each in autocommit."""
+
+    app: Conn
+    owner: Conn
+    operator: Conn
+
+
+@pytest.fixture(scope="module")
+def doors(stores: Stores) -> Iterator[Doors]:
+    assert stores.operator_url
+    with (
+        psycopg.connect(stores.app_url, autocommit=True) as app,
+        psycopg.connect(stores.owner(), autocommit=True) as owner,
+        psycopg.connect(stores.operator_url, autocommit=True) as operator,
+    ):
+        with app.transaction():
+            become(app, ACME)
+            for table in IN_ORDER:
+                insert(app, table)
+        yield Doors(app, owner, operator)
+
+
+def become(conn: Conn, tenant_id: TenantId | str) -> None:
+    """Until the end of the transaction."""
+    conn.execute(query("set_tenant").sql, {"tenant_id": tenant_id})
+
+
+def named(table: str) -> sql.Identifier:
+    return sql.Identifier("tenantry", table)
+
+
+def insert(conn: Conn, table: str, tenant_id: str | None = None, id_: str = OF_ACME) -> None:
+    """A row of `table`; of the transaction's own tenant unless one is claimed."""
+    columns, values = ROWS[table].split(") values (")
+    if tenant_id is not None:
+        columns, values = f"tenant_id, {columns}", f"%(tenant)s, {values}"
+    statement = f"insert into tenantry.{table} ({columns}) values ({values})"  # noqa: S608
+    conn.execute(statement.encode(), {"id": id_, "tenant": tenant_id})
+
+
+def seen(conn: Conn, table: str) -> int:
+    row = conn.execute(sql.SQL("select count(*) from {}").format(named(table))).fetchone()
+    return int(row[0]) if row else 0
+
+
+def catalogue(conn: Conn, statement: str, *params: object) -> list[tuple[Any, ...]]:
+    return conn.execute(statement.encode(), params).fetchall()
+
+
+# -- the tables there are
+
+
+def test_every_table_of_the_schema_is_asked(doors: Doors) -> None:
+    found = catalogue(
+        doors.owner,
+        "select relname from pg_class c join pg_namespace n on n.oid = relnamespace"
+        " where nspname = 'tenantry' and relkind in ('r', 'p', 'f') order by 1",
+    )
+    assert [name for (name,) in found] == sorted(TENANT_TABLES)
+
+
+def test_every_control_table_is_asked(doors: Doors) -> None:
+    found = catalogue(
+        doors.owner,
+        "select relname from pg_class c join pg_namespace n on n.oid = relnamespace"
+        " where nspname = 'control' and relkind in ('r', 'p', 'f') order by 1",
+    )
+    assert [name for (name,) in found] == sorted(CONTROL_TABLES)
+
+
+def test_there_is_no_view_that_could_run_with_its_owners_rights(doors: Doors) -> None:
+    found = catalogue(
+        doors.owner,
+        "select relname from pg_class c join pg_namespace n on n.oid = relnamespace"
+        " where nspname in ('tenantry', 'control') and relkind in ('v', 'm')",
+    )
+    assert found == []
+
+
+@each_table
+def test_row_level_security_binds_the_owner_too(doors: Doors, table: str) -> None:
+    assert catalogue(
+        doors.owner,
+        "select relrowsecurity, relforcerowsecurity from pg_class where oid = %s::regclass",
+        f"tenantry.{table}",
+    ) == [(True, True)]
+
+
+@each_table
+def test_the_app_role_has_one_policy_for_reading_and_writing(doors: Doors, table: str) -> None:
+    bound = "(tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))"
+    assert catalogue(
+        doors.owner,
+        "select roles::text, cmd, permissive, qual, with_check from pg_policies"
+        " where schemaname = 'tenantry' and tablename = %s and policyname <> 'operator_reads'",
+        table,
+    ) == [("{tenantry_app}", "ALL", "PERMISSIVE", bound, bound)]
+
+
+@each_table
+def test_every_key_and_unique_index_leads_with_the_tenant(doors: Doors, table: str) -> None:
+    firsts = catalogue(
+        doors.owner,
+        "select i.indexrelid::regclass::text, a.attname from pg_index i"
+        " join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]"
+        " where i.indrelid = %s::regclass and (i.indisunique or i.indisprimary)",
+        f"tenantry.{table}",
+    )
+    assert firsts
+    assert [name for name, first in firsts if first != "tenant_id"] == []
+
+
+@each_table
+def test_every_foreign_key_leads_from_the_tenant_to_the_tenant(doors: Doors, table: str) -> None:
+    pairs = catalogue(
+        doors.owner,
+        "select c.conname, f.attname, t.attname from pg_constraint c"
+        " join pg_attribute f on f.attrelid = c.conrelid and f.attnum = c.conkey[1]"
+        " join pg_attribute t on t.attrelid = c.confrelid and t.attnum = c.confkey[1]"
+        " where c.contype = 'f' and c.conrelid = %s::regclass",
+        f"tenantry.{table}",
+    )
+    assert [pair for pair in pairs if pair[1:] != ("tenant_id", "tenant_id")] == []
+
+
+# -- what tenant B can do with A's rows
+
+
+@each_table
+def test_a_tenant_sees_its_own_row(doors: Doors, table: str) -> None:
+    with doors.app.transaction():
+        become(doors.app, ACME)
+        assert seen(doors.app, table) == 1
+
+
+@each_table
+def test_another_tenant_selects_nothing(doors: Doors, table: str) -> None:
+    with doors.app.transaction():
+        become(doors.app, GLOBEX)
+        assert seen(doors.app, table) == 0
+
+
+@each_table
+@pytest.mark.parametrize("verb", ["update", "delete"])
+def test_another_tenant_changes_nothing(doors: Doors, table: str, verb: str) -> None:
+    change = "update {} set tenant_id = tenant_id" if verb == "update" else "delete from {}"
+    with doors.app.transaction(force_rollback=True):
+        become(doors.app, GLOBEX)
+        if table in APPEND_ONLY:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                doors.app.execute(sql.SQL(change).format(named(table)))
+        else:
+            assert doors.app.execute(sql.SQL(change).format(named(table))).rowcount == 0
+
+
+@each_table
+def test_another_tenant_cannot_plant_a_row(doors: Doors, table: str) -> None:
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"),
+        doors.app.transaction(force_rollback=True),
+    ):
+        become(doors.app, GLOBEX)
+        insert(doors.app, table, tenant_id=ACME, id_=str(uuid4()))
+
+
+@pytest.mark.parametrize("table", [t for t in TENANT_TABLES if t not in APPEND_ONLY])
+def test_a_tenant_cannot_give_its_row_away(doors: Doors, table: str) -> None:
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="row-level security"),
+        doors.app.transaction(force_rollback=True),
+    ):
+        become(doors.app, ACME)
+        doors.app.execute(sql.SQL("update {} set tenant_id = 'globex'").format(named(table)))
+
+
+@pytest.mark.parametrize("table", ["passages", "runs"])
+def test_another_tenants_parent_is_no_parent(doors: Doors, table: str) -> None:
+    with (
+        pytest.raises(psycopg.errors.ForeignKeyViolation),
+        doors.app.transaction(force_rollback=True),
+    ):
+        become(doors.app, GLOBEX)
+        insert(doors.app, table)
+
+
+@each_table
+def test_an_id_that_another_tenant_has_is_free(doors: Doors, table: str) -> None:
+    """Whether it is taken elsewhere cannot be found out by trying."""
+    with doors.app.transaction(force_rollback=True):
+        become(doors.app, GLOBEX)
+        for parent in IN_ORDER[: IN_ORDER.index(table) + 1]:
+            insert(doors.app, parent)
+
+
+# -- without a tenant
+
+
+@each_table
+@pytest.mark.parametrize("tenant", [None, ""], ids=["never set", "empty"])
+def test_without_a_tenant_nothing_is_seen(doors: Doors, table: str, tenant: str | None) -> None:
+    with doors.app.transaction():
+        if tenant is not None:
+            become(doors.app, tenant)
+        assert seen(doors.app, table) == 0
+
+
+@each_table
+@pytest.mark.parametrize("claimed", [None, "", "acme"], ids=["none", "empty", "acme"])
+def test_without_a_tenant_nothing_is_inserted(
+    doors: Doors, table: str, claimed: str | None
+) -> None:
+    with (
+        pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.IntegrityError)),
+        doors.app.transaction(force_rollback=True),
+    ):
+        insert(doors.app, table, tenant_id=claimed, id_=str(uuid4()))
+
+
+@pytest.mark.parametrize("ending", ["commit", "rollback"])
+def test_a_tenant_ends_with_its_transaction(doors: Doors, ending: str) -> None:
+    with doors.app.transaction(force_rollback=ending == "rollback"):
+        become(doors.app, ACME)
+    current = doors.app.execute("select tenantry.current_tenant()").fetchone()
+    assert current == (None,)
+
+
+@pytest.mark.parametrize("way", ["as_tenant", "as_tenant with an error", "call"])
+async def test_a_pooled_connection_comes_back_without_a_tenant(stores: Stores, way: str) -> None:
+    async with open_cells(stores, size=1) as cells:
+        await _use(cells, way)
+        async with cells.first.pool.connection() as conn:
+            row = await (await conn.execute("select tenantry.current_tenant() as who")).fetchone()
+            assert row == {"who": None}
+
+
+async def _use(cells: Cells, way: str) -> None:
+    from storage.ledger import PostgresLedger
+    from tests.storage.makers import audit_event
+
+    if way == "call":
+        await PostgresLedger(cells).record(ACME, audit=[audit_event()])
+        return
+    try:
+        async with cells.first.as_tenant(ACME) as conn:
+            await conn.fetch(Query("one", b"select 1"))
+            if "error" in way:
+                raise ZeroDivisionError
+    except ZeroDivisionError:
+        return
+
+
+async def test_the_tenant_of_a_connection_cannot_be_given_as_a_parameter(stores: Stores) -> None:
+    async with open_cells(stores) as cells, cells.first.as_tenant(ACME) as conn:
+        told = Query("who", b"select %(tenant_id)s::text as who")
+        assert await conn.fetch_one(told, {"tenant_id": "globex"}) == {"who": "acme"}
+
+
+async def test_every_trip_of_a_transaction_comes_after_the_tenant(stores: Stores) -> None:
+    trips = Trips()
+    async with open_cells(stores, trips) as cells, cells.first.as_tenant(ACME) as conn:
+        await conn.fetch(query("count_documents"))
+    assert trips == ["set_tenant", "count_documents"]
+
+
+# -- what the app role may not do at all
+
+
+@each_table
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "truncate {}",
+        "alter table {} disable row level security",
+        "alter table {} no force row level security",
+        "drop policy tenant_isolation on {}",
+        "create policy mine on {} using (true)",
+        "create index on {} (tenant_id)",
+        "lock table {} in access exclusive mode",
+        "drop table {}",
+    ],
+)
+def test_the_app_role_cannot_change_a_table(doors: Doors, table: str, statement: str) -> None:
+    if statement.startswith("lock") and table not in APPEND_ONLY:
+        pytest.skip("who may delete may lock: it harms nobody's secrets")
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+        doors.app.transaction(force_rollback=True),
+    ):
+        doors.app.execute(sql.SQL(statement).format(named(table)))
+
+
+@each_table
+@pytest.mark.parametrize("privilege", ["TRUNCATE", "REFERENCES", "TRIGGER"])
+def test_the_app_role_has_no_grant_beyond_rows(doors: Doors, table: str, privilege: str) -> None:
+    held = "select has_table_privilege('tenantry_app', %s, %s)"
+    assert catalogue(doors.owner, held, f"tenantry.{table}", privilege) == [(False,)]
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+@pytest.mark.parametrize("verb", ["update", "delete"])
+def test_what_was_recorded_is_not_changed(doors: Doors, table: str, verb: str) -> None:
+    change = "update {} set subject_id = 'nobody'" if verb == "update" else "delete from {}"
+    with (
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+        doors.app.transaction(force_rollback=True),
+    ):
+        become(doors.app, ACME)
+        doors.app.execute(sql.SQL(change).format(named(table)))
+
+
+@pytest.mark.parametrize("verb", ["select * from", "delete from", "truncate"])
+@pytest.mark.parametrize("table", CONTROL_TABLES)
+def test_the_app_role_cannot_touch_a_control_table(doors: Doors, table: str, verb: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        doors.app.execute(sql.SQL("{} {}").format(sql.SQL(verb), sql.Identifier("control", table)))
+
+
+@pytest.mark.parametrize("schema", ["tenantry", "control", "public"])
+@pytest.mark.parametrize("role", ["app", "operator"])
+def test_nobody_but_the_owner_creates(doors: Doors, schema: str, role: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        getattr(doors, role).execute(
+            sql.SQL("create table {} (x int)").format(sql.Identifier(schema, "mine"))
+        )
+
+
+@pytest.mark.parametrize("role", ["tenantry_owner", "tenantry_operator", "postgres"])
+def test_the_app_role_cannot_become_another(doors: Doors, role: str) -> None:
+    with pytest.raises(
+        (psycopg.errors.InsufficientPrivilege, psycopg.errors.InvalidParameterValue)
+    ):
+        doors.app.execute(sql.SQL("set role {}").format(sql.Identifier(role)))
+
+
+def test_the_owner_itself_sees_no_row(doors: Doors) -> None:
+    assert [table for table in TENANT_TABLES if seen(doors.owner, table)] == []
+
+
+# -- the operator
+
+
+@pytest.mark.parametrize("table", APPEND_ONLY)
+def test_the_operator_sees_usage_and_audit_of_all(doors: Doors, table: str) -> None:
+    assert seen(doors.operator, table) >= 1
+
+
+def test_the_operator_sees_the_tenants(doors: Doors) -> None:
+    found = catalogue(doors.operator, "select tenant_id, plan_id from control.tenants order by 1")
+    assert found == [("acme", "pro"), ("globex", "free")]
+
+
+@pytest.mark.parametrize("table", [t for t in TENANT_TABLES if t not in APPEND_ONLY])
+def test_the_operator_never_sees_content(doors: Doors, table: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        seen(doors.operator, table)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select preferences from control.tenants",
+        "select * from control.tenants",
+        "select * from control.api_keys",
+        "select * from control.issuers",
+        "select * from control.tool_settings",
+        "select * from control.cells",
+        "update control.tenants set status = 'active'",
+        "delete from tenantry.usage_events",
+        "update tenantry.audit_events set outcome = 'allowed'",
+        "insert into tenantry.usage_events (tenant_id, event_id, meter, quantity, subject_id)"
+        " values ('acme', gen_random_uuid(), 'runs', 1, 'x')",
+    ],
+)
+def test_the_operator_reads_no_secret_and_writes_nothing(doors: Doors, statement: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        doors.operator.execute(statement.encode())
+
+
+def test_the_operator_may_call_one_function_only(doors: Doors) -> None:
+    """The one that policies call: with another, any tenant's content could be had by its name."""
+    callable_ = catalogue(
+        doors.owner,
+        "select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
+        " where n.nspname in ('tenantry', 'control')"
+        " and has_function_privilege('tenantry_operator', p.oid, 'execute')",
+    )
+    assert callable_ == [("current_tenant",)]
+
+
+# -- functions
+
+
+def test_no_function_may_be_called_by_everybody(doors: Doors) -> None:
+    public = catalogue(
+        doors.owner,
+        "select p.oid::regprocedure::text from pg_proc p"
+        " join pg_namespace n on n.oid = p.pronamespace"
+        " where n.nspname in ('tenantry', 'control')"
+        " and (p.proacl is null or exists (select from aclexplode(p.proacl) where grantee = 0))",
+    )
+    assert public == []
+
+
+def test_every_definer_function_has_a_fixed_search_path(doors: Doors) -> None:
+    paths = catalogue(
+        doors.owner,
+        "select p.proname, p.proconfig from pg_proc p"
+        " join pg_namespace n on n.oid = p.pronamespace"
+        " where n.nspname in ('tenantry', 'control') and p.prosecdef",
+    )
+    assert paths
+    fixed = "search_path=pg_catalog, pg_temp"
+    assert [name for name, config in paths if fixed not in (config or [])] == []
+
+
+def test_no_function_that_touches_tenant_rows_runs_with_its_owners_rights(doors: Doors) -> None:
+    definers = catalogue(
+        doors.owner,
+        "select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace"
+        " where n.nspname = 'tenantry' and p.prosecdef order by 1",
+    )
+    assert [name for (name,) in definers] == [
+        "add_key",
+        "applied_migrations",
+        "authenticate_key",
+        "control_version",
+        "issuer_record",
+        "list_keys",
+        "revoke_key",
+        "tenant_record",
+    ]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "select * from tenantry.get_checkpoint('globex', %(id)s, '', null)",
+        "select * from tenantry.search_passages('globex', 'secret', '[1,0]', 'm', 10)",
+        "select * from tenantry.open_run('globex', gen_random_uuid(), %(id)s, false, 'alice', true,"
+        " 15, null, null) where outcome <> 'missing'",
+    ],
+    ids=["get_checkpoint", "search_passages", "open_run"],
+)
+def test_a_tenant_function_shows_its_own_tenants_rows_only(doors: Doors, statement: str) -> None:
+    with doors.app.transaction(force_rollback=True):
+        become(doors.app, ACME)  # what was set before does not matter either
+        assert doors.app.execute(statement.encode(), {"id": OF_ACME}).fetchall() == []
+
+
+@pytest.mark.parametrize("tenant", ["", None])
+def test_a_tenant_function_without_a_tenant_writes_nothing(
+    doors: Doors, tenant: str | None
+) -> None:
+    row = '{"u": [{"event_id": "%s", "meter": "runs", "quantity": 1, "subject_id": "a"}]}'
+    with (
+        pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.IntegrityError)),
+        doors.app.transaction(force_rollback=True),
+    ):
+        doors.app.execute(
+            "select tenantry.commit_turn(%s, null, null, null, %s, null)",
+            [tenant, row % uuid4()],
+        )
+
+
+# -- the proof that these questions can fail
+
+
+def test_a_table_without_a_policy_is_found_by_the_server(servers: Cluster, doors: Doors) -> None:
+    with doors.owner.transaction(force_rollback=True):
+        doors.owner.execute("create table tenantry.forgotten (x int)")
+        with doors.owner.cursor(row_factory=dict_row) as cursor:
+            found = cursor.execute(query("open_tables").sql).fetchall()
+    assert found == [{"name": "forgotten"}]
