@@ -35,7 +35,7 @@ def without_calls(answer: AIMessage, instead: str) -> AIMessage:
 
 
 def _is_writable(call: ToolCall) -> bool:
-    """JSON in the strictest sense: no lone surrogate, no endless nesting, no integer over 64 bit."""
+    """Strictly JSON: no lone surrogate, no endless nesting, no integer of more than 64 bits."""
     try:
         orjson.dumps(call)
     except TypeError:

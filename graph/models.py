@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 from langchain_core.messages import AIMessage, BaseMessage
+from pydantic import ValidationError
 
 from graph.answers import sound
 from graph.ports import Models, Turn
@@ -16,6 +17,7 @@ from tenancy.quota import token_bound
 from tenancy.tenant import Tenant
 from tenancy.usage import Tokens
 
+NO_MESSAGE = "The model endpoint answered with something that is no message."
 BYTES_PER_TOKEN = 4  # of English text; used only where a provider reports no usage at all
 
 
@@ -47,9 +49,12 @@ async def ask(
     name = model_name(turn.tenant, models)
     prompt = [system_prompt(turn.tenant, passages), *messages]
     options: dict[str, Any] = {"max_tokens": max_tokens, **({"tools": tools} if tools else {})}
-    answer = await models.get(name).ainvoke(prompt, **options)
+    try:
+        answer = await models.get(name).ainvoke(prompt, **options)
+    except ValidationError:  # of LangChain's own types: its text may quote the answer
+        raise ModelFailed(NO_MESSAGE) from None
     if not isinstance(answer, AIMessage):
-        raise ModelFailed("The model endpoint answered with something that is no message.")
+        raise ModelFailed(NO_MESSAGE)
     await turn.settle(call, _counted(answer, prompt), name)
     return sound(answer)
 

@@ -58,7 +58,11 @@ class ScopedRoute(APIRoute):
         try:
             return await handle(request)
         except RequestValidationError:
-            if self.body_field is None or self._is_expected(request) or not await _has_body(request):
+            if (
+                self.body_field is None
+                or self._is_expected(request)
+                or not await _has_body(request)
+            ):
                 raise
             raise UnsupportedMedia(f"The body must be {self._media_type}.") from None
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, suppress
 from fastapi import FastAPI
 
 from server.description import describe
+from server.lingering import LingeringMiddleware
 from server.metrics import MetricsMiddleware
 from server.middleware import AuthenticationMiddleware, BodyLimitMiddleware
 from server.problems import install
@@ -38,6 +39,7 @@ def create_app(services: Services, *, version: str) -> FastAPI:
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(AuthenticationMiddleware, authenticator=services.authenticator)
     app.add_middleware(MetricsMiddleware)
+    app.add_middleware(LingeringMiddleware)
     return app
 
 

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 from uuid import uuid4
 
@@ -44,7 +46,10 @@ from tenancy.text import clean
 log = structlog.get_logger()
 
 TITLE_CHARACTERS = 80
+FRAMES = 8
 DRAIN_SECONDS = 10.0
+RELEASE_AGAIN_SECONDS = 1.0
+RELEASE_TRIES = 10  # with the time each takes, as long as a slot lives by itself
 ASSISTANTS = frozenset({"default"})
 
 CompiledAgent = CompiledStateGraph[Any, Any, Any, Any]
@@ -121,6 +126,7 @@ class Runner:
         self._quota = quota
         self._turns = turns
         self._tasks: set[asyncio.Task[None]] = set()
+        self._releases: set[asyncio.Task[None]] = set()
 
     async def start(self, principal: Principal, request: RunRequest) -> LiveRun:
         """Open a run and advance it past admission.
@@ -149,6 +155,8 @@ class Runner:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        for release in self._releases:
+            release.cancel()
 
     async def _open(self, principal: Principal, request: RunRequest) -> "_Execution | LiveRun":
         if request.assistant not in ASSISTANTS:
@@ -210,7 +218,7 @@ class Runner:
         except asyncio.CancelledError:
             self._fail(execution, Unavailable("The service is shutting down."))
         except Exception as error:  # the stream boundary: every run ends in one event
-            log.exception("run_broke", error=type(error).__name__)
+            log.error("run_broke", error=type(error).__name__, where=_where(error))
             self._fail(execution, Failure("The run failed."))
 
     def _fail(self, execution: _Execution, error: TenantryError) -> None:
@@ -233,7 +241,23 @@ class Runner:
         finally:
             heartbeat.cancel()
             self._turns.close(execution.lease.run_id)
-            await asyncio.shield(execution.turn.release())
+            await self._release(execution.turn)
+
+    async def _release(self, turn: RunTurn) -> None:
+        """Nobody waits for the release of what was perhaps never taken: Redis may be silent."""
+        release = asyncio.create_task(turn.release() if turn.admitted else self._take_back(turn))
+        self._releases.add(release)
+        release.add_done_callback(self._releases.discard)
+        if turn.admitted:
+            await asyncio.shield(release)
+
+    async def _take_back(self, turn: RunTurn) -> None:
+        """An admission whose answer was lost took its slot, or takes it when Redis is back."""
+        for _ in range(RELEASE_TRIES):
+            try:
+                return await self._quota.release(turn.tenant.tenant_id, turn.run_id)
+            except Unavailable:
+                await asyncio.sleep(RELEASE_AGAIN_SECONDS)
 
     async def _renew(self, execution: _Execution, run: asyncio.Task[Any] | None) -> None:
         """Keep lease and slot; a run that lost its lease stops."""
@@ -343,6 +367,12 @@ def _answer(execution: _Execution) -> dict[str, Any]:
     if execution.interrupt is not None:
         answer["interrupt"] = dict(execution.interrupt)
     return answer
+
+
+def _where(error: BaseException) -> list[str]:
+    """The way to the fault, without its text: that may quote what a tenant said."""
+    frames = extract_tb(error.__traceback__)[-FRAMES:]
+    return [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
 
 
 def _replayed(replay: Replay) -> LiveRun:

@@ -1,7 +1,6 @@
 """Serves the application: one process, one port, until it is told to stop."""
 
 import asyncio
-import os
 import signal
 import socket
 import sys
@@ -12,16 +11,14 @@ from importlib.metadata import version
 import uvicorn
 import uvloop
 
-from server.app import create_app
 from server.beacon import beacon
+from server.listener import listening, url_of
 from server.logs import configure_logs
 from server.settings import Settings
-from server.wiring import build_services
 from storage import postgres
 from storage.checks import refuse_unsafe
-from tenancy.errors import Misconfigured
+from storage.embedded.places import make_data_dir
 
-BACKLOG = 2048
 STOP_SECONDS = 15
 
 
@@ -61,10 +58,10 @@ def serve(
 ) -> None:
     """Serve until INT or TERM. Raises `Misconfigured` before anything is served."""
     configure_logs()
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_data_dir(settings.data_dir)
     urls = {"database_url": database_url, "redis_url": redis_url}
     with (
-        _listening(settings.host, settings.port) as listener,
+        listening(settings.host, settings.port) as listener,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
         runner.run(_serve(settings, urls, listener, parent_fd))
@@ -74,6 +71,9 @@ async def _serve(
     settings: Settings, urls: dict[str, str], listener: socket.socket, parent_fd: int | None
 ) -> None:
     await _check(urls["database_url"])
+    from server.app import create_app  # noqa: PLC0415  # seconds: a refusal does not wait for them
+    from server.wiring import build_services  # noqa: PLC0415
+
     config = uvicorn.Config(
         create_app(build_services(settings, **urls), version=version("tenantry")),
         http="httptools",
@@ -84,7 +84,7 @@ async def _serve(
         server_header=False,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
-    url = _url(listener)
+    url = url_of(listener)
     with beacon(settings.data_dir, url):
         await Server(config, url=url, parent_fd=parent_fd).serve(sockets=[listener])
 
@@ -96,23 +96,3 @@ async def _check(database_url: str) -> None:
         await refuse_unsafe(pool)
     finally:
         await pool.close()
-
-
-@contextmanager
-def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((host, port))
-            listener.listen(BACKLOG)
-        except OSError as error:
-            reason = os.strerror(error.errno) if error.errno else str(error)
-            raise Misconfigured(f"Cannot serve on {host}:{port}: {reason.lower()}.") from None
-        yield listener
-
-
-def _url(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  # where to reach it
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -5,12 +5,22 @@ import os
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, PositiveFloat, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    Field,
+    PositiveFloat,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from tenancy.errors import Misconfigured
+from tenancy.errors import Invalid, Misconfigured
+from tenancy.ids import parse_tenant_id
 
 PREFIX = "TENANTRY_"
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
@@ -29,6 +39,51 @@ def _named(name: str) -> AliasChoices:
     return AliasChoices(name)
 
 
+def _postgres(url: SecretStr) -> SecretStr:
+    from psycopg import ProgrammingError  # noqa: PLC0415  # not every command needs the driver
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    try:
+        conninfo_to_dict(url.get_secret_value())
+    except ProgrammingError:  # its text quotes the URL
+        raise ValueError("must be like postgresql://user:password@host:5432/database") from None
+    return url
+
+
+def _redis(url: SecretStr) -> SecretStr:
+    if _scheme(url.get_secret_value()) not in {"redis", "rediss", "unix"}:
+        raise ValueError("must be like redis://:password@host:6379/0, rediss://… or unix://…")
+    return url
+
+
+def _http(url: str) -> str:
+    if _scheme(url) not in {"http", "https"} or not urlsplit(url).hostname:
+        raise ValueError("must be like https://host/v1")
+    return url
+
+
+def _scheme(url: str) -> str | None:
+    """The scheme of `url`; None where that is no URL at all."""
+    try:
+        place = urlsplit(url)
+        return place.scheme if place.port != 0 else None
+    except ValueError:
+        return None
+
+
+def _tenant(name: str) -> str:
+    try:
+        return parse_tenant_id(name)
+    except Invalid as error:
+        raise ValueError(error.message) from None
+
+
+PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
+RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
+HttpUrl = Annotated[str, AfterValidator(_http)]
+TenantName = Annotated[str, AfterValidator(_tenant)]
+
+
 class Settings(BaseSettings):
     """One field for each variable. An empty variable counts as unset."""
 
@@ -40,22 +95,22 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    database_url: SecretStr | None = Field(
+    database_url: PostgresUrl | None = Field(
         default=None,
         validation_alias=_named("DATABASE_URL"),
         description="Postgres as the role tenantry_app. Unset: an embedded server.",
     )
-    owner_database_url: SecretStr | None = Field(
+    owner_database_url: PostgresUrl | None = Field(
         default=None,
         validation_alias=_named("TENANTRY_OWNER_DATABASE_URL"),
         description="The same database as the owner role: migrations and administration.",
     )
-    operator_database_url: SecretStr | None = Field(
+    operator_database_url: PostgresUrl | None = Field(
         default=None,
         validation_alias=_named("TENANTRY_OPERATOR_DATABASE_URL"),
         description="The same database as the operator role: usage and audit across tenants.",
     )
-    redis_url: SecretStr | None = Field(
+    redis_url: RedisUrl | None = Field(
         default=None,
         validation_alias=_named("REDIS_URL"),
         description="Redis 6.2 or later. Unset: an embedded server.",
@@ -65,10 +120,9 @@ class Settings(BaseSettings):
         validation_alias=_named("OPENAI_API_KEY"),
         description="Key of the model endpoint. With neither this nor a URL, answers are offline.",
     )
-    openai_base_url: str | None = Field(
+    openai_base_url: HttpUrl | None = Field(
         default=None,
         validation_alias=_named("OPENAI_BASE_URL"),
-        pattern=r"^https?://",
         description=f"Any OpenAI-compatible endpoint; {DEFAULT_BASE_URL} with a key alone.",
     )
     model: str | None = Field(
@@ -83,6 +137,7 @@ class Settings(BaseSettings):
     )
     model_timeout: PositiveFloat = Field(
         default=60.0,
+        allow_inf_nan=False,
         validation_alias=_named("TENANTRY_MODEL_TIMEOUT"),
         description="Seconds until a silent model endpoint is given up on (504).",
     )
@@ -114,7 +169,7 @@ class Settings(BaseSettings):
         validation_alias=_named("TENANTRY_PORT"),
         description="Port to serve on.",
     )
-    studio_tenant_id: str | None = Field(
+    studio_tenant_id: TenantName | None = Field(
         default=None,
         validation_alias=_named("STUDIO_TENANT_ID"),
         description="Tenant of an unauthenticated Studio user, in development only.",
@@ -138,6 +193,13 @@ class Settings(BaseSettings):
                 f"only when TENANTRY_MODEL names it."
             )
         return OFFLINE_MODEL
+
+    def require_models(self) -> None:
+        """Raise `Misconfigured` unless the named models can be had here."""
+        if self.chat_model and self.embedding_model == OFFLINE_EMBEDDINGS:
+            return
+        if not self.has_endpoint:
+            raise Misconfigured("TENANTRY_EMBEDDING_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL.")
 
 
 DEFAULT_MODEL = "gpt-4o-mini"
@@ -192,4 +254,5 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _readable(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
-    return f"{first['loc'][0]}: {first['msg'].lower()}."
+    reason = first["msg"].removeprefix("Value error, ")
+    return f"{first['loc'][0]}: {reason[0].lower()}{reason[1:]}."

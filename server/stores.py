@@ -3,22 +3,27 @@
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
+from psycopg import errors
 
+from server.beacon import running_server
 from server.settings import Settings
 from storage import embedded, roles
 from storage.control import control
 from storage.migrations import migrate
 from storage.postgres import translated
-from tenancy.errors import Misconfigured
+from tenancy.errors import Misconfigured, Unavailable
 
 DATABASE = "tenantry"  # of the embedded server
 PASSWORDS = Path("secrets", "database-roles.json")
+LEAVING_SECONDS = 15.0  # an `up` whose server is gone ends its stores, and then it is gone
+STEP_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +48,45 @@ class Stores:
 
 
 @contextmanager
-def attached(settings: Settings) -> Iterator[Stores]:
-    """The stores, beside a running server or without one; migrated when they are embedded."""
-    wanted = _wanted(settings)
-    with embedded.attach_or_start(settings.data_dir, **wanted) as servers:
-        stores = resolve(settings, servers)
-        if wanted["postgres"]:
+def attached(settings: Settings, *, makes_roles: bool = False) -> Iterator[Stores]:
+    """The stores, beside a running server or without one; migrated when they are embedded.
+
+    In a database that is given, roles are made only by who says so: their passwords belong to
+    the whole cluster, and a command in the wrong folder must not change them.
+    """
+    with _embedded(settings) as servers, _explained():
+        stores = resolve(settings, servers, makes_roles=makes_roles)
+        if settings.database_url is None:
             prepare(stores)
         yield stores
+
+
+@contextmanager
+def _embedded(settings: Settings) -> Iterator[embedded.Servers]:
+    """What is embedded of the stores; without that, the data directory may be anybody's."""
+    wanted = _wanted(settings)
+    if not any(wanted.values()):
+        yield embedded.Servers(None, None)
+        return
+    with embedded.attach_or_start(settings.data_dir, **wanted) as servers:
+        yield servers
+
+
+@contextmanager
+def served(settings: Settings) -> Iterator[tuple[str, str]]:
+    """The database as the app and Redis, for a server alone: a given URL is taken as it is.
+
+    Raises `Unavailable` when the database does not answer, so that a server says so at once.
+    """
+    given = _secret(settings.database_url)
+    if given is None:
+        with attached(settings) as stores:
+            yield stores.app_url, stores.redis_url
+        return
+    with _named("DATABASE_URL"):
+        psycopg.connect(given, connect_timeout=5).close()
+    with _embedded(settings) as servers:
+        yield given, _redis(settings, servers)
 
 
 @contextmanager
@@ -59,42 +95,95 @@ def owned(settings: Settings) -> Iterator[Stores]:
 
     Raises `Misconfigured` when another live process has the data directory.
     """
-    with embedded.start(settings.data_dir, **_wanted(settings)) as running:
-        yield resolve(settings, running.servers)
+    with _start(settings) as running, _explained():
+        yield resolve(settings, running.servers, makes_roles=True)
+
+
+def _start(settings: Settings) -> embedded.EmbeddedServers:
+    """The servers, ours; an owner without a server is leaving, and waited for."""
+    deadline = time.monotonic() + LEAVING_SECONDS
+    while True:
+        try:
+            return embedded.start(settings.data_dir, **_wanted(settings))
+        except embedded.DataDirectoryInUse:
+            if running_server(settings.data_dir) or time.monotonic() > deadline:
+                raise
+        time.sleep(STEP_SECONDS)
 
 
 def _wanted(settings: Settings) -> dict[str, bool]:
     return {"postgres": settings.database_url is None, "redis": settings.redis_url is None}
 
 
-def resolve(settings: Settings, servers: embedded.Servers) -> Stores:
+def resolve(settings: Settings, servers: embedded.Servers, *, makes_roles: bool) -> Stores:
     """The URLs of each role, from the settings, the embedded servers and the stored passwords."""
+    redis = _redis(settings, servers)
+    if servers.postgres_url is not None:
+        urls = _roles_of(settings, servers.postgres_url, DATABASE, makes_roles=True)
+        return Stores(urls.app, redis, urls.owner, urls.operator)
+    return _resolve_given(settings, redis, makes_roles=makes_roles)
+
+
+def _redis(settings: Settings, servers: embedded.Servers) -> str:
     redis = _secret(settings.redis_url) or servers.redis_url
     if redis is None:
         raise Misconfigured("There is no Redis: set REDIS_URL.")
-    if servers.postgres_url is not None:
-        urls = roles.create_roles(servers.postgres_url, _passwords(settings.data_dir), DATABASE)
-        return Stores(urls.app, redis, urls.owner, urls.operator)
-    with translated():
-        return _resolve_given(settings, redis)
+    return redis
 
 
-def _resolve_given(settings: Settings, redis: str) -> Stores:
+def _resolve_given(settings: Settings, redis: str, *, makes_roles: bool) -> Stores:
     given = _secret(settings.database_url) or ""
     owner, operator = _secret(settings.owner_database_url), _secret(settings.operator_database_url)
-    try:
+    if owner is not None and makes_roles:
+        with _named("TENANTRY_OWNER_DATABASE_URL"):
+            roles.create_missing_roles(owner, {roles.APP: given, roles.OPERATOR: operator})
+    with _named("DATABASE_URL"):
         if roles.is_administrator(given):
-            urls = roles.create_roles(given, _passwords(settings.data_dir))
+            urls = _roles_of(settings, given, makes_roles=makes_roles)
             return Stores(urls.app, redis, owner or urls.owner, operator or urls.operator)
-    except psycopg.ProgrammingError as error:
-        raise Misconfigured(f"DATABASE_URL: {error}".splitlines()[0]) from None
-    if owner is not None:
-        roles.create_missing_roles(owner, {roles.APP: given, roles.OPERATOR: operator})
-    elif (settings.data_dir / PASSWORDS).exists():
+    if owner is None and (settings.data_dir / PASSWORDS).exists():
         passwords = _passwords(settings.data_dir)
         owner = roles.with_role(given, roles.OWNER, passwords[roles.OWNER])
         operator = operator or roles.with_role(given, roles.OPERATOR, passwords[roles.OPERATOR])
     return Stores(given, redis, owner, operator)
+
+
+def _roles_of(
+    settings: Settings, admin_url: str, database: str | None = None, *, makes_roles: bool
+) -> roles.DatabaseUrls:
+    """Our roles' URLs; made, or given the stored passwords, only when those do not open them."""
+    passwords = _passwords(settings.data_dir)
+    urls = roles.urls_of(admin_url, passwords, database)
+    if roles.are_made(urls):
+        return urls
+    if not makes_roles:
+        raise Misconfigured(
+            f"The passwords in {settings.data_dir / PASSWORDS} do not open this database: "
+            f"run `tenantry migrate`, or name the data directory that has them."
+        )
+    return roles.create_roles(admin_url, passwords, database)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What an empty database and a role that may not do its work have to say for themselves."""
+    try:
+        yield
+    except (errors.InvalidSchemaName, errors.UndefinedTable, errors.UndefinedFunction):
+        raise Misconfigured("The database is empty. Run `tenantry migrate` first.") from None
+    except errors.InsufficientPrivilege as error:
+        reason = str(error).splitlines()[0]
+        raise Misconfigured(f"The role of the database URL may not do this: {reason}.") from None
+
+
+@contextmanager
+def _named(variable: str) -> Iterator[None]:
+    """Say which of the URLs it is that leads nowhere."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        reason = str(error).splitlines()[0].removeprefix("connection failed: ")
+        raise Unavailable(f"{variable}: {reason}") from None
 
 
 def prepare(stores: Stores) -> list[str]:
@@ -119,6 +208,8 @@ def _passwords(data_dir: Path) -> dict[str, str]:
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(fresh, file)
-        draft.replace(path)
+        with suppress(FileExistsError):  # of two processes one wins, and both read its file
+            os.link(draft, path)
+        draft.unlink()
     passwords: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
     return passwords

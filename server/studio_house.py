@@ -10,11 +10,13 @@ from langchain_core.runnables import RunnableConfig
 from langgraph_sdk.runtime import ServerRuntime
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from graph.state import Options
 from server.dev_issuer import load_or_create
+from server.problems import problem_of
 from server.runs import CompiledAgent
 from server.services import Services
 from server.settings import Environment, Settings, load_settings
@@ -23,6 +25,7 @@ from server.studio_runs import StudioRuns
 from server.wiring import build_services
 from storage.checks import refuse_unsafe
 from storage.migrations import all_migrations
+from tenancy.errors import TenantryError
 from tenancy.ids import RunId
 
 # LangGraph serves more than this, and some of it to anyone: `/internal/truncate`, `/deploy`.
@@ -73,7 +76,17 @@ async def _lifespan(app: Starlette) -> AsyncIterator[None]:
             await app.state.studio.runs.drain()
 
 
-app = Starlette(lifespan=_lifespan, middleware=[Middleware(ClosedDoors)])
+async def _answer(_request: Request, error: Exception) -> Response:
+    """What a graph refuses outside a run, such as a state of another tenant."""
+    problem = problem_of(error if isinstance(error, TenantryError) else TenantryError())
+    return JSONResponse({"detail": problem.detail}, problem.status, dict(problem.headers))
+
+
+app = Starlette(
+    lifespan=_lifespan,
+    middleware=[Middleware(ClosedDoors)],
+    exception_handlers={TenantryError: _answer},
+)
 _open = asyncio.Event()
 
 
@@ -108,6 +121,7 @@ async def _opened() -> AsyncIterator[Studio]:
         services = build_services(settings, database_url=urls.app_url, redis_url=urls.redis_url)
         rooms.push_async_callback(services.close)
         await services.open()
+        await services.models.load()
         await refuse_unsafe(services.cells.first.pool)
         watching = asyncio.create_task(services.control.watch())
         rooms.push_async_callback(_cancelled, watching)

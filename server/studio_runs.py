@@ -17,6 +17,7 @@ from tenancy.ids import RunId
 log = structlog.get_logger()
 
 DRAIN_SECONDS = 5.0  # what LangGraph's own queue allows
+SETTLE_SECONDS = 0.5  # for LangGraph to write down that a run failed, or it would repeat it
 
 
 class StudioRuns:
@@ -56,6 +57,7 @@ class StudioRuns:
             run.cancel()
         if self._live:
             await asyncio.wait(self._live, timeout=DRAIN_SECONDS)
+            await asyncio.sleep(SETTLE_SECONDS)
 
     async def _renew(self, run_id: RunId) -> None:
         while True:

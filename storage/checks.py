@@ -30,7 +30,7 @@ async def _check_role(conn: AsyncConnection[Row]) -> None:
         "bypasses": "may bypass row-level security",
         "creates_roles": "may create roles",
         "creates_databases": "may create databases",
-        "owns_tables": "owns tables",
+        "owns_tables": "owns tables, or may become who does",
         "can_become_more": "is a member of a role that bypasses row-level security",
     }
     for column, fault in faults.items():

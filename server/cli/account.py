@@ -1,6 +1,7 @@
 """`tenantry usage …` and `tenantry audit …`"""
 
 import asyncio
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,13 +28,13 @@ def usage(tenant: TenantName, data_dir: DataDir = None, as_json: Json = False) -
 
 
 async def _usage(tenant: str, data_dir: Path | None) -> dict[str, Any]:
-    from server.cli.rooms import known_tenant, services_for
+    from server.cli.rooms import tenant_for
+    from storage.ledger import PostgresLedger
 
     end = datetime.now(UTC) + timedelta(seconds=1)
     start = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    async with services_for(data_dir) as services:
-        known = await known_tenant(services, tenant)
-        meters = await services.ledger.usage(known.tenant_id, start, end)
+    async with tenant_for(data_dir, tenant) as (known, cells):
+        meters = await PostgresLedger(cells).usage(known.tenant_id, start, end)
     return {"from": start, "to": end, "meters": meters}
 
 
@@ -49,9 +50,14 @@ def list_audit(
 
 
 async def _audit(tenant: str, limit: int, data_dir: Path | None) -> list[dict[str, Any]]:
-    from server.cli.rooms import known_tenant, services_for
-    from server.routes.account import audit_item
+    from server.cli.rooms import tenant_for
+    from storage.ledger import PostgresLedger
 
-    async with services_for(data_dir) as services:
-        known = await known_tenant(services, tenant)
-        return [audit_item(e) for e in await services.ledger.audit(known.tenant_id, None, limit)]
+    async with tenant_for(data_dir, tenant) as (known, cells):
+        events = await PostgresLedger(cells).audit(known.tenant_id, None, limit)
+    return [_item(asdict(event)) for event in events]
+
+
+def _item(event: dict[str, Any]) -> dict[str, Any]:
+    """An audit event as `GET /v1/audit` shows it."""
+    return {"subject": event.pop("subject_id")} | event

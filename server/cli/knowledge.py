@@ -15,7 +15,7 @@ from tenancy.errors import Invalid
 @app.command("ingest")
 def ingest(
     tenant: TenantName,
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files and folders.")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")],
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +47,7 @@ async def _ingest(tenant: str, files: Sequence[Path], data_dir: Path | None) -> 
     from server.cli.rooms import known_tenant, services_for
 
     async with services_for(data_dir) as services:
-        known = await known_tenant(services, tenant)
+        known = await known_tenant(services.directory, tenant)
         from server.loading import load_files
 
         return await load_files(services, known, files)

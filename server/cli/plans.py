@@ -46,7 +46,7 @@ def show_one(name: Name, data_dir: DataDir = None, as_json: Json = False) -> Non
 @plans.command("set")
 def change(
     name: Name,
-    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE…")],
+    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE")],
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""A command's own copy of the house, for what is done inside a tenant."""
+"""A command's own copy of the house, or of the one room it needs: imports are most of its time."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,13 +6,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from server.cli.terminal import stores_for
+from tenancy.document import Found
 from tenancy.errors import NotFound
 from tenancy.ids import SubjectId, TenantId, parse_subject_id, parse_tenant_id
+from tenancy.placement import FIRST_CELL
 from tenancy.principal import SCOPES_OF_ROLE, Principal, Role
 
 if TYPE_CHECKING:
+    from server.auth import Directory
     from server.services import Services
+    from storage.cells import Cells
     from tenancy.tenant import Tenant
+    from tools.catalogue import Catalogue
 
 OPERATOR_SUBJECT = "cli"
 
@@ -33,10 +38,44 @@ async def services_for(data_dir: Path | None) -> "AsyncIterator[Services]":
             await services.close()
 
 
-async def known_tenant(services: "Services", name: str) -> "Tenant":
+@asynccontextmanager
+async def tenant_for(data_dir: Path | None, name: str) -> "AsyncIterator[tuple[Tenant, Cells]]":
+    """One tenant and the cells, without the house. Raises `NotFound`, `Misconfigured`."""
+    with stores_for(data_dir) as (_, stores):
+        from storage import postgres, redis_client
+        from storage.cells import Cell, Cells
+        from storage.checks import refuse_unsafe
+        from storage.directory import Directory
+
+        pool = postgres.connect(stores.app_url, size=1)
+        cells = Cells(Cell(FIRST_CELL, pool, redis_client.connect(stores.redis_url)))
+        await cells.first.open()
+        try:
+            await refuse_unsafe(pool)
+            yield await known_tenant(Directory(pool), name), cells
+        finally:
+            await cells.first.close()
+
+
+def installed_tools() -> "Catalogue":
+    """The tools there are: to be listed and named, not to be run."""
+    from tools.builtin import built_ins
+    from tools.catalogue import Catalogue
+
+    return Catalogue.discover(built_ins(_EmptyIndex()))
+
+
+class _EmptyIndex:
+    """Finds nothing."""
+
+    async def search(self, _tenant_id: TenantId, _query: str, _limit: int) -> Found:
+        return Found((), "", 0)
+
+
+async def known_tenant(directory: "Directory", name: str) -> "Tenant":
     """The tenant called `name`; raises `NotFound`."""
     tenant_id = parse_tenant_id(name, "--tenant")
-    tenant = await services.directory.tenant(tenant_id)
+    tenant = await directory.tenant(tenant_id)
     if tenant is None:
         raise NotFound(f"There is no tenant {tenant_id}.")
     return tenant

@@ -22,11 +22,7 @@ def up(
     settings = settings_for(data_dir, host=host, port=port)
     from server.supervisor import run_up
 
-    if not demo:
-        raise typer.Exit(run_up(settings, None))
-    from server.demo.setup import demo_of
-
-    raise typer.Exit(run_up(settings, demo_of(settings)))
+    raise typer.Exit(run_up(settings, demo=demo))
 
 
 @app.command("serve")
@@ -37,29 +33,20 @@ def serve(
     parent_fd: Annotated[int | None, typer.Option("--parent-fd", hidden=True)] = None,
 ) -> None:
     """Serve, on stores that are there and migrated."""
-    settings = settings_for(data_dir, host=host, port=port)
-    from server.serving import serve as run
+    settings = settings_for(data_dir, warn=parent_fd is None, host=host, port=port)
+    settings = settings.model_copy(update={"owner_database_url": None})  # .env may hold it
+    from server.stores import served
 
-    if settings.database_url is not None and settings.redis_url is not None:
-        run(
-            settings,
-            database_url=settings.database_url.get_secret_value(),
-            redis_url=settings.redis_url.get_secret_value(),
-            parent_fd=parent_fd,
-        )
-        return
-    from server.stores import attached
+    with served(settings) as (database_url, redis_url):
+        from server.serving import serve as run
 
-    with attached(settings) as stores:
-        given = settings.database_url
-        app_url = stores.app_url if given is None else given.get_secret_value()
-        run(settings, database_url=app_url, redis_url=stores.redis_url, parent_fd=parent_fd)
+        run(settings, database_url=database_url, redis_url=redis_url, parent_fd=parent_fd)
 
 
 @app.command("migrate")
 def migrate(data_dir: DataDir = None, as_json: Json = False) -> None:
     """Bring the database up to date, and make the roles that are missing."""
-    with stores_for(data_dir) as (_, stores):
+    with stores_for(data_dir, makes_roles=True) as (_, stores):
         from server.stores import prepare
 
         applied = prepare(stores)

@@ -26,22 +26,24 @@ TenantName = Annotated[str, typer.Option("--tenant", help="The tenant.")]
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def settings_for(data_dir: Path | None, **overrides: object) -> "Settings":
+def settings_for(data_dir: Path | None, *, warn: bool = True, **overrides: object) -> "Settings":
     """The settings, after a warning for each variable that looks like one and is none."""
     from server.settings import load_settings, unknown_settings
 
-    for warning in unknown_settings():
+    for warning in unknown_settings() if warn else []:
         say(f"tenantry: {warning}")
     return load_settings(data_dir=data_dir, **overrides)
 
 
 @contextmanager
-def stores_for(data_dir: Path | None) -> Iterator[tuple["Settings", "Stores"]]:
+def stores_for(
+    data_dir: Path | None, *, makes_roles: bool = False
+) -> Iterator[tuple["Settings", "Stores"]]:
     """The settings and stores of a command, beside a running server or without one."""
     settings = settings_for(data_dir)
     from server.stores import attached
 
-    with attached(settings) as stores:
+    with attached(settings, makes_roles=makes_roles) as stores:
         yield settings, stores
 
 

@@ -29,15 +29,13 @@ def list_tools(tenant: TenantName, data_dir: DataDir = None, as_json: Json = Fal
 
 
 async def _listing(tenant: str, data_dir: Path | None) -> list[dict[str, Any]]:
-    from server.cli.rooms import as_subject, known_tenant, services_for
+    from server.cli.rooms import as_subject, installed_tools, tenant_for
+    from tools.toolbox import Toolboxes
 
-    async with services_for(data_dir) as services:
-        known = await known_tenant(services, tenant)
+    async with tenant_for(data_dir, tenant) as (known, _):
         caller = as_subject(known.tenant_id, role=Role.ADMIN)
-        return [
-            {name: getattr(tool, name) for name in COLUMNS}
-            for tool in services.toolboxes.listing(known, caller)
-        ]
+        listed = Toolboxes(installed_tools()).listing(known, caller)
+    return [{name: getattr(tool, name) for name in COLUMNS} for tool in listed]
 
 
 @tools.command("enable")
@@ -55,13 +53,13 @@ def disable(tool: ToolName, tenant: TenantName, data_dir: DataDir = None) -> Non
 @tools.command("configure")
 def configure(
     tool: ToolName,
-    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE…")],
+    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE")],
     tenant: TenantName,
     data_dir: DataDir = None,
 ) -> None:
     """Give a tool what it needs to know for this tenant; an empty value removes."""
     tenant_id, said = parse_tenant_id(tenant, "--tenant"), pairs(settings)
-    spec = asyncio.run(_spec(tool, data_dir))
+    spec = _spec(tool)
     for key, value in said.items():
         spec.parse_setting(key, value or "false")
     with control_for(data_dir) as control:
@@ -71,18 +69,17 @@ def configure(
 
 def _decide(tool: str, tenant: str, data_dir: Path | None, *, enabled: bool) -> None:
     tenant_id = parse_tenant_id(tenant, "--tenant")
-    asyncio.run(_spec(tool, data_dir))
+    _spec(tool)
     with control_for(data_dir) as control:
         control.tenant(tenant_id)
         control.enable_tool(tenant_id, tool, enabled=enabled)
 
 
-async def _spec(tool: str, data_dir: Path | None) -> "ToolSpec":
+def _spec(tool: str) -> "ToolSpec":
     """The installed tool of that name; raises `NotFound`."""
-    from server.cli.rooms import services_for
+    from server.cli.rooms import installed_tools
 
-    async with services_for(data_dir) as services:
-        spec = services.catalogue.spec(tool)
+    spec = installed_tools().spec(tool)
     if spec is None:
         raise NotFound(f"There is no tool {tool}.")
     return spec

@@ -2,7 +2,7 @@
 
 import asyncio
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -21,24 +21,36 @@ TENANTS = {
     TenantId("acme"): ("Acme Office Supply", PlanId("pro")),
     TenantId("globex"): ("Globex Workspace", PlanId("free")),
 }
-QUESTION = "How many days do I have to return an item?"
+QUESTION = "Within how many days of delivery can I return an item?"
 ORDERS = "orders.csv"
 ORDER_TOOL = "order_status"
 TOKEN_LIFE = timedelta(hours=12)
 
 
-def demo_of(settings: Settings) -> Callable[[Stores], str]:
-    """What `up --demo` does once the stores are there; it returns what to print."""
+def prepare_demo(settings: Settings, stores: Stores) -> None:
+    """Make the two tenants, and give each those of its documents that it does not have."""
+    with control(stores.owner()) as admin:
+        for tenant_id, (display_name, plan_id) in TENANTS.items():
+            _create(admin, tenant_id, display_name, plan_id)
+    if missing := {t: files for t in TENANTS if (files := _missing(stores, t))}:
+        asyncio.run(_ingest(settings, stores, missing))
 
-    def prepare(stores: Stores) -> str:
-        with control(stores.owner()) as admin:
-            for tenant_id, (display_name, plan_id) in TENANTS.items():
-                _create(admin, tenant_id, display_name, plan_id)
-        if missing := {t: files for t in TENANTS if (files := _missing(stores, t))}:
-            asyncio.run(_ingest(settings, stores, missing))
-        return _greeting(settings)
 
-    return prepare
+def greeting(settings: Settings, url: str) -> str:
+    """A ready-to-paste command for each tenant of the server at `url`."""
+    issuer = load_or_create(settings.data_dir, settings.audience)
+    lines = ["", "Ask the same question as each tenant:", ""]
+    for tenant_id in TENANTS:
+        token = issuer.sign(tenant_id, SubjectId("demo"), Role.ADMIN, TOKEN_LIFE)
+        body = shlex.quote(f'{{"message": "{QUESTION}"}}')
+        lines += [
+            f"# {tenant_id}",
+            f"curl -s {url}/v1/chat"
+            f" -H 'Authorization: Bearer {token}'"
+            f" -H 'Content-Type: application/json' -d {body}",
+            "",
+        ]
+    return "\n".join(lines)
 
 
 def _create(admin: Control, tenant_id: TenantId, display_name: str, plan_id: PlanId) -> None:
@@ -77,19 +89,3 @@ async def _ingest(
                 raise Failure(f"Demo documents failed: {counts['failed']}")
     finally:
         await services.close()
-
-
-def _greeting(settings: Settings) -> str:
-    issuer = load_or_create(settings.data_dir, settings.audience)
-    lines = ["", "Ask the same question as each tenant:", ""]
-    for tenant_id in TENANTS:
-        token = issuer.sign(tenant_id, SubjectId("demo"), Role.ADMIN, TOKEN_LIFE)
-        body = shlex.quote(f'{{"message": "{QUESTION}"}}')
-        lines += [
-            f"# {tenant_id}",
-            f"curl -s http://{settings.host}:{settings.port}/v1/chat"
-            f" -H 'Authorization: Bearer {token}'"
-            f" -H 'Content-Type: application/json' -d {body}",
-            "",
-        ]
-    return "\n".join(lines)

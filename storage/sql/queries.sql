@@ -175,7 +175,9 @@ select * from tenantry.authenticate_key(%(digest)s)
 select r.rolname as role, r.rolsuper as superuser, r.rolbypassrls as bypasses, r.rolcreaterole as creates_roles,
        r.rolcreatedb as creates_databases,
        exists (select 1 from pg_class c join pg_namespace n on n.oid = c.relnamespace
-                where c.relowner = r.oid and n.nspname in ('tenantry', 'control')) as owns_tables,
+                where n.nspname in ('tenantry', 'control')
+                  and (pg_has_role(r.oid, c.relowner, 'member')
+                       or pg_has_role(r.oid, n.nspowner, 'member'))) as owns_tables,
        exists (select 1 from pg_roles o where (o.rolsuper or o.rolbypassrls) and o.rolname <> r.rolname
                   and pg_has_role(r.oid, o.oid, 'member')) as can_become_more
   from pg_roles r where r.rolname = current_user

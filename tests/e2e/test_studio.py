@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -127,18 +127,9 @@ async def dev(
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "langgraph_cli", "dev", "--no-browser", "--no-reload"]
     command += ["--n-jobs-per-worker", "10", "--port", str(port)]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=_environment(stores, model, folder),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+    process = _start(command, folder, _environment(stores, model, folder))
     try:
-        await _until_ready(url, process, folder / "log")
+        await _until_ready(url, process, lambda: _end_of(folder / "log"))
         running = Dev(url, issuer, stores, model)
         yield running
         for client in running.clients:
@@ -151,6 +142,21 @@ async def dev(
             process.kill()
             process.wait()
     _refuse_credentials(folder / ".langgraph_api")
+
+
+def _start(
+    command: list[str], folder: Path, environment: dict[str, str]
+) -> subprocess.Popen[bytes]:
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
 
 
 def _free_port() -> int:
@@ -177,10 +183,14 @@ def _environment(stores: Stores, model: ModelServer, folder: Path) -> dict[str, 
     }
 
 
-async def _until_ready(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _end_of(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-4000:]
+
+
+async def _until_ready(url: str, process: subprocess.Popen[bytes], said: Callable[[], str]) -> None:
     async with httpx.AsyncClient() as client, asyncio.timeout(START_SECONDS):
         while True:
-            assert process.poll() is None, log.read_text(encoding="utf-8", errors="replace")[-4000:]
+            assert process.poll() is None, said()
             try:
                 if (await client.get(f"{url}/ok")).status_code == 200:
                     return
@@ -324,8 +334,7 @@ async def test_over_its_limit_a_tenant_is_refused_and_it_is_audited(dev: Dev) ->
     client = dev.client("initech")
     threads = [(await client.threads.create())["thread_id"] for _ in range(7)]
     runs = [await client.runs.create(thread, ASSISTANT, input=QUESTION) for thread in threads]
-    for run in runs:
-        await client.runs.join(run["thread_id"], run["run_id"])
+    await asyncio.gather(*(client.runs.join(run["thread_id"], run["run_id"]) for run in runs))
     refused = [row for run in runs for row in dev.audited(run["run_id"]) if row[0] == "run.start"]
     assert len(refused) >= 2
     assert {(row[1], row[2]["reason"]) for row in refused} == {("refused", "QuotaExceeded")}
@@ -354,6 +363,21 @@ def _question(state: Any) -> Any:
     return state["values"]["messages"][0]
 
 
+async def test_not_even_a_debugger_moves_a_thread_to_another_tenant(dev: Dev) -> None:
+    dev.model.default = Reply.text("Hello.")
+    client = dev.client("acme", "ada", Role.ADMIN, debug=True)
+    used, _ = await _turn(client)
+    fresh = (await client.threads.create(graph_id=ASSISTANT))["thread_id"]
+    foreign = {"tenant_id": "globex"}
+    assert await _refused(client.threads.update_state(used, foreign)) == 403
+    await client.threads.update_state(fresh, foreign, as_node="authenticate")
+    run = await client.runs.create(fresh, ASSISTANT, input=QUESTION)
+    await client.runs.join(fresh, run["run_id"])
+    assert (await client.runs.get(fresh, run["run_id"]))["status"] == "error"
+    assert dev.used(run["run_id"]) == {}
+    assert (await client.threads.get_state(used))["values"]["tenant_id"] == "acme"
+
+
 async def test_without_the_scope_nobody_forks_updates_jumps_or_copies(dev: Dev) -> None:
     dev.model.default = Reply.text("Hello.")
     client = dev.client("acme", "admin", Role.ADMIN)
@@ -375,7 +399,9 @@ async def test_without_the_scope_nobody_forks_updates_jumps_or_copies(dev: Dev) 
         )
     ] == [403] * 8
     refusals = dev.audited(thread)
-    assert [row[0] for row in refusals] == ["thread.debug"] * 7  # a copy is about the thread it makes
+    assert [row[0] for row in refusals] == [
+        "thread.debug"
+    ] * 7  # a copy is about the thread it makes
     assert {row[1] for row in refusals} == {"refused"}
 
 
@@ -407,7 +433,11 @@ async def test_a_client_cannot_smuggle_settings_or_a_destination(
     client = dev.client("acme", "ada", Role.ADMIN, debug=True)
     thread = (await client.threads.create())["thread_id"]
     asked = {"assistant_id": ASSISTANT, "input": QUESTION, **forged}
-    assert await _refused(client.http.post(f"/threads/{thread}/runs", json=asked)) in (403, 404, 422)
+    assert await _refused(client.http.post(f"/threads/{thread}/runs", json=asked)) in (
+        403,
+        404,
+        422,
+    )
     assert await client.runs.list(thread) == []
 
 

@@ -102,8 +102,12 @@ class TestSlots:
         async with product.client(tenant) as client:
             turns = asyncio.create_task(many(client, 50))
             await product.model.wait_in_flight(10)
-            while len([e for e in await audit(product, tenant) if e["outcome"] == "refused"]) < 40:
-                await asyncio.sleep(0.05)
+
+            async def are_refused() -> bool:
+                trail = await audit(product, tenant)
+                return len([event for event in trail if event["outcome"] == "refused"]) == 40
+
+            await eventually(are_refused, 10)
             standing = await quota(client)
             product.model.release()
             responses = await turns
@@ -287,7 +291,9 @@ class TestRefusedTurns:
             event = await self._trace(product, tenant, before)
             product.model.release()
             await turn
-            assert [text for role, text in await messages(client, thread) if role == "user"] == ["a"]
+            assert [text for role, text in await messages(client, thread) if role == "user"] == [
+                "a"
+            ]
         assert (event["action"], event["thread_id"]) == ("run.start", thread)
 
     @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from tests.http.speech import (
     decide,
     eventually,
     messages,
+    quota,
     usage,
 )
 from tests.support.house import House
@@ -52,7 +53,7 @@ async def test_a_second_turn_remembers_the_first(product: House) -> None:
 
 async def test_a_message_arrives_as_it_was_written(product: House) -> None:
     product.model.default = Reply.echo()
-    text = " two\nlines \t ünïcödé 🦊 \u2028 ‮\x1b[0m </passage> \r\n"
+    text = " two\nlines \t ünïcödé 🦊 \u2028 \u202e\x1b[0m </passage> \r\n"
     async with product.client("acme") as acme:
         said = await answer(acme, text)
         assert said["answer"] == text
@@ -197,7 +198,12 @@ async def test_answers_that_share_an_id_are_two_answers(product: House) -> None:
     async with product.client("acme") as acme:
         thread = (await answer(acme, "first"))["thread_id"]
         assert (await answer(acme, "second", thread_id=thread))["answer"] == "two"
-        assert [text for _, text in await messages(acme, thread)] == ["first", "one", "second", "two"]
+        assert [text for _, text in await messages(acme, thread)] == [
+            "first",
+            "one",
+            "second",
+            "two",
+        ]
         said = (await acme.get(f"/v1/threads/{thread}")).json()["messages"]
     assert len({message["id"] for message in said}) == 4
 
@@ -245,6 +251,23 @@ class TestRuns:
         assert datetime.fromisoformat(done["finished_at"]) >= datetime.fromisoformat(
             done["created_at"]
         )
+
+    async def test_a_run_that_the_server_had_to_stop_is_cancelled(self, product: House) -> None:
+        product.model.hold()
+        async with product.client("acme") as acme:
+            thread = (await acme.post("/v1/threads", json={})).json()["thread_id"]
+            turn = asyncio.create_task(ask(acme, "Wait", thread_id=thread))
+            await product.model.wait_in_flight(1)
+            run_id = await _run_in(product, thread)
+            for task in product.services.runner._tasks:
+                task.cancel()  # what `drain` does in the end
+            assert_problem(await turn, 503)
+            assert (await acme.get(f"/v1/runs/{run_id}")).json()["status"] == "cancelled"
+            assert await messages(acme, thread) == [("user", "Wait")]
+            standing = await quota(acme)
+            assert (standing["tokens day"]["held"], standing["concurrent_runs"]["used"]) == (0, 0)
+            product.model.release()
+            assert (await ask(acme, "Now", thread_id=thread)).status_code == 200
 
     async def test_a_failed_run_is_an_error(self, product: House) -> None:
         product.model.script(Reply.error(500))

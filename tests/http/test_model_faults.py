@@ -90,11 +90,10 @@ async def test_a_model_endpoint_that_is_down_is_a_502(
 ) -> None:
     async with ModelServer() as gone:
         pass
-    settings = {"embedding_model": "offline-minilm"}
-    async with house(stores, tmp_path_factory.mktemp("down"), gone, **settings) as product:
-        async with product.client("acme") as acme:
-            assert_problem(await ask(acme), 502)
-            *_, last = frames_of((await ask(acme, stream=True)).text)
+    folder = tmp_path_factory.mktemp("down")
+    async with house(stores, folder, gone) as product, product.client("acme") as acme:
+        assert_problem(await ask(acme), 502)
+        *_, last = frames_of((await ask(acme, stream=True)).text)
     assert_document(last.payload, 502)
 
 

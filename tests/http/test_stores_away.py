@@ -40,6 +40,40 @@ async def works(client: httpx.AsyncClient) -> None:
     await eventually(served, 5)
 
 
+@pytest.fixture(scope="module")
+def redis() -> Iterator[RedisServer]:
+    """A Redis that a test may kill."""
+    server = RedisServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+async def lonely(
+    redis: RedisServer, stores: Stores, model: ModelServer, tmp_path: Path
+) -> AsyncIterator[House]:
+    """A house on that Redis."""
+    async with house(replace(stores, redis_url=redis.url), tmp_path, model) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+async def wire(stores: Stores) -> AsyncIterator[Proxy]:
+    """The way to Postgres, which a test may cut: the session's own is not ours to stop."""
+    async with Proxy(int(conninfo_to_dict(stores.app_url)["port"])) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def bereft(
+    wire: Proxy, stores: Stores, model: ModelServer, tmp_path: Path
+) -> AsyncIterator[House]:
+    """A house at the end of that way."""
+    url = make_conninfo(stores.app_url, host="127.0.0.1", port=wire.port)
+    async with house(replace(stores, app_url=url), tmp_path, model) as running:
+        yield running
+
+
 class TestPostgresBackends:
     async def test_killed_between_turns_is_not_noticed(
         self, product: House, stores: Stores
@@ -72,19 +106,6 @@ def _kill_backends(stores: Stores) -> None:
 
 
 class TestRedisAway:
-    @pytest.fixture(scope="class")
-    def redis(self) -> Iterator[RedisServer]:
-        server = RedisServer()
-        yield server
-        server.close()
-
-    @pytest.fixture
-    async def lonely(
-        self, redis: RedisServer, stores: Stores, model: ModelServer, tmp_path: Path
-    ) -> AsyncIterator[House]:
-        async with house(replace(stores, redis_url=redis.url), tmp_path, model) as running:
-            yield running
-
     async def test_a_dead_redis_is_a_503_until_it_is_back(
         self, lonely: House, redis: RedisServer
     ) -> None:
@@ -114,11 +135,17 @@ class TestRedisAway:
             await works(acme)
             redis.process.send_signal(signal.SIGSTOP)
             try:
-                await in_time(ask(acme))
-                await asyncio.gather(*(in_time(ask(acme, stream=True)) for _ in range(8)))
+                asked = [ask(acme, stream=bool(n % 2)) for n in range(8)]
+                await asyncio.gather(*map(in_time, asked))
             finally:
                 redis.process.send_signal(signal.SIGCONT)
             await works(acme)
+
+            async def is_free() -> bool:
+                return (await quota(acme))["concurrent_runs"]["used"] == 0
+
+            await eventually(is_free, 5)  # what the lost admissions took was taken back
+            assert (await quota(acme))["tokens day"]["held"] == 0
 
     async def test_a_redis_that_dies_under_a_run_costs_no_answer(
         self, lonely: House, redis: RedisServer
@@ -139,21 +166,6 @@ class TestRedisAway:
 
 
 class TestPostgresAway:
-    """Behind a proxy that can be cut: a session's own Postgres is not ours to stop."""
-
-    @pytest.fixture(scope="class")
-    async def wire(self, stores: Stores) -> AsyncIterator[Proxy]:
-        async with Proxy(int(conninfo_to_dict(stores.app_url)["port"])) as proxy:
-            yield proxy
-
-    @pytest.fixture
-    async def bereft(
-        self, wire: Proxy, stores: Stores, model: ModelServer, tmp_path: Path
-    ) -> AsyncIterator[House]:
-        url = make_conninfo(stores.app_url, host="127.0.0.1", port=wire.port)
-        async with house(replace(stores, app_url=url), tmp_path, model) as running:
-            yield running
-
     async def test_a_dead_postgres_is_a_503_until_it_is_back(
         self, bereft: House, wire: Proxy
     ) -> None:
@@ -162,10 +174,12 @@ class TestPostgresAway:
             await asyncio.gather(*(answer(acme, str(n)) for n in range(12)))  # a pool of many
             await wire.cut()
             await in_time(ask(acme, "two", thread_id=thread))
-            await in_time(ask(acme, "two", stream=True))
-            await in_time(acme.get("/v1/threads"))
-            await in_time(acme.get("/readyz"))
-            await asyncio.gather(*(in_time(ask(acme)) for _ in range(20)))
+            await asyncio.gather(
+                in_time(ask(acme, "two", stream=True)),
+                in_time(acme.get("/v1/threads")),
+                in_time(acme.get("/readyz")),
+                *(in_time(ask(acme)) for _ in range(20)),
+            )
             assert (await acme.get("/healthz")).status_code == 200
             await wire.mend()
             await works(acme)

@@ -145,9 +145,11 @@ async def test_a_client_that_goes_away_gets_its_answer_later(product: House) -> 
     product.model.hold()
     async with product.client(tenant) as client:
         body = {"message": "Still there?", "stream": True}
-        async with client.stream("POST", "/v1/chat", json=body) as response:
-            async with aclosing(response.aiter_text()) as text:
-                first = await anext(text)
+        async with (
+            client.stream("POST", "/v1/chat", json=body) as response,
+            aclosing(response.aiter_text()) as text,
+        ):
+            first = await anext(text)
         thread = frames_of(first)[0].payload["thread_id"]
         product.model.release()
 

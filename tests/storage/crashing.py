@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from tests.storage.graphs import CLOSING, EFFECT, FREE, PAID, Graph, Turn, chain
 from tests.storage.makers import open_cells, usage_event
 
 DICE = random.Random(11)  # noqa: S311  # the same moments every time, as far as a machine allows
-LONGEST_LIFE = 0.25
+LONGEST_LIFE = 0.1  # seconds after its first turn
 
 
 class Log:
@@ -53,7 +54,7 @@ def turn_graph(log: Log) -> Graph:
     return chain(*nodes, **{name: noting(name) for name, _ in nodes})
 
 
-async def turns(stores: Stores, log: Log) -> None:
+async def turns(stores: Stores, log: Log, ended: Callable[[], object]) -> None:
     """Turns for ever: three on a thread, then a new one."""
     async with open_cells(stores, size=2) as cells:
         saver = TenantPostgresSaver(cells)
@@ -64,6 +65,7 @@ async def turns(stores: Stores, log: Log) -> None:
             )
             log.add("opened", turn.lease.thread_id)
             await one(turn, log)
+            ended()
             number += 1
             thread_id = turn.lease.thread_id if number % 3 else None
 
@@ -79,13 +81,17 @@ async def one(turn: Turn, log: Log) -> None:
 
 def kill_some(stores: Stores, log: Log, kills: int) -> None:
     for _ in range(kills):
+        hears, tells = os.pipe()
         child = os.fork()
         if child == 0:
             DICE.seed(os.getpid())
-            asyncio.run(turns(stores, log))
-        time.sleep(DICE.uniform(0.05, LONGEST_LIFE))
+            asyncio.run(turns(stores, log, lambda: os.write(tells, b".")))
+        os.close(tells)
+        os.read(hears, 1)  # its first turn: however slow the machine, each life is worth something
+        time.sleep(DICE.uniform(0, LONGEST_LIFE))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+        os.close(hears)
 
 
 if __name__ == "__main__":

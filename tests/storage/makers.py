@@ -1,7 +1,7 @@
 """Small makers for the tests of `storage`."""
 
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -90,6 +90,13 @@ async def open_cells(
         yield Cells(cell)
     finally:
         await cell.close()
+
+
+async def warm(cells: Cells, count: int) -> None:
+    """Leave `count` connections idle in the pool."""
+    async with AsyncExitStack() as stack:
+        for _ in range(count):
+            await stack.enter_async_context(cells.first.pool.connection())
 
 
 async def rows(

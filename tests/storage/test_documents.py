@@ -16,7 +16,7 @@ from tenancy.errors import NotFound, QuotaExceeded
 from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
 from tenancy.page import Cursor
 from tenancy.usage import Meter, UsageEvent, usage_event_id
-from tests.storage.makers import ACME, GLOBEX, Trips, audit_event, value
+from tests.storage.makers import ACME, GLOBEX, Trips, audit_event, value, warm
 
 MODEL, ALICE = "test-model", SubjectId("alice")
 MANY = 10
@@ -134,6 +134,7 @@ async def test_the_same_content_again_is_its_twin(
 async def test_many_uploads_of_one_content_at_once_are_one_document(
     cells: Cells, documents: PostgresDocuments, tenant: TenantId
 ) -> None:
+    await warm(cells, MANY)
     stored = await asyncio.gather(*(add(documents, tenant, ("east", EAST)) for _ in range(MANY)))
     assert len({made.document_id for made in stored}) == 1
     assert await value(cells, "select count(*) from passages", tenant) == 1
@@ -157,6 +158,7 @@ async def test_two_tenants_may_store_the_same_content(documents: PostgresDocumen
 async def test_a_plan_of_five_documents_takes_exactly_five_of_many_at_once(
     cells: Cells, documents: PostgresDocuments, tenant: TenantId
 ) -> None:
+    await warm(cells, MANY)
     uploads = (
         add(documents, tenant, (f"number {number}", EAST), max_documents=5)
         for number in range(MANY)

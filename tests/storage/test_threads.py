@@ -26,11 +26,12 @@ from tests.storage.makers import (
     rows,
     usage_event,
     value,
+    warm,
 )
 
 ALICE, BOB = principal(subject="alice"), principal(subject="bob")
 ADMIN, STRANGER = principal(subject="ada", role=Role.ADMIN), principal("globex", "alice")
-MANY = 10
+MANY, ROUNDS = 10, 10
 
 
 def keyed(key: str, request: str = "a request") -> Idempotency:
@@ -114,14 +115,18 @@ async def test_a_second_run_finds_the_thread_busy(threads: PostgresThreads) -> N
         await open_run(threads, thread_id=lease.thread_id)
 
 
-async def test_of_many_runs_at_once_exactly_one_gets_the_thread(threads: PostgresThreads) -> None:
-    thread = await threads.create(ALICE, new_thread(), "")
-    opened = await asyncio.gather(
-        *(open_run(threads, thread_id=thread.thread_id) for _ in range(MANY)),
-        return_exceptions=True,
-    )
-    assert sum(isinstance(lease, Lease) for lease in opened) == 1
-    assert sum(isinstance(error, ThreadBusy) for error in opened) == MANY - 1
+async def test_of_many_runs_at_once_exactly_one_gets_the_thread(
+    cells: Cells, threads: PostgresThreads
+) -> None:
+    await warm(cells, MANY)
+    for _ in range(ROUNDS):
+        thread = await threads.create(ALICE, new_thread(), "")
+        opened = await asyncio.gather(
+            *(open_run(threads, thread_id=thread.thread_id) for _ in range(MANY)),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(lease, Lease) for lease in opened) == 1
+        assert sum(isinstance(error, ThreadBusy) for error in opened) == MANY - 1
 
 
 async def test_the_same_opening_again_gets_the_same_fence(threads: PostgresThreads) -> None:
@@ -217,13 +222,17 @@ async def test_a_request_in_progress_is_busy(threads: PostgresThreads) -> None:
         await open_run(threads, idempotency=keyed("in progress"))
 
 
-async def test_of_many_requests_with_one_key_exactly_one_runs(threads: PostgresThreads) -> None:
-    opened = await asyncio.gather(
-        *(open_run(threads, idempotency=keyed("many")) for _ in range(MANY)),
-        return_exceptions=True,
-    )
-    assert sum(isinstance(lease, Lease) for lease in opened) == 1
-    assert sum(isinstance(error, ThreadBusy) for error in opened) == MANY - 1
+async def test_of_many_requests_with_one_key_exactly_one_runs(
+    cells: Cells, threads: PostgresThreads
+) -> None:
+    await warm(cells, MANY)
+    for number in range(ROUNDS):
+        opened = await asyncio.gather(
+            *(open_run(threads, idempotency=keyed(f"many {number}")) for _ in range(MANY)),
+            return_exceptions=True,
+        )
+        assert sum(isinstance(lease, Lease) for lease in opened) == 1
+        assert sum(isinstance(error, ThreadBusy) for error in opened) == MANY - 1
 
 
 @pytest.mark.parametrize("status", ["error", "cancelled"])

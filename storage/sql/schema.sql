@@ -1,0 +1,799 @@
+-- The schema after every migration, for reading: nothing runs this file.
+-- `python -m tests.support.schema` writes it; a test compares.
+CREATE SCHEMA control;
+
+CREATE SCHEMA tenantry;
+
+CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;
+
+CREATE FUNCTION control.announce() RETURNS trigger
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+    update control.version set version = version + 1;
+    perform pg_notify('tenantry_control', '');
+    return null;
+end $$;
+
+CREATE FUNCTION tenantry.current_tenant() RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN NULLIF(current_setting('app.tenant_id'::text, true), ''::text);
+
+CREATE TABLE control.api_keys (
+    key_id uuid NOT NULL,
+    tenant_id text NOT NULL,
+    digest bytea NOT NULL,
+    subject_id text NOT NULL,
+    role text NOT NULL,
+    scopes text[] DEFAULT '{}'::text[] NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    expires_at timestamp with time zone,
+    revoked_at timestamp with time zone,
+    CONSTRAINT api_keys_digest_check CHECK ((length(digest) = 32)),
+    CONSTRAINT api_keys_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'member'::text, 'admin'::text, 'service'::text])))
+);
+
+CREATE FUNCTION tenantry.add_key(p_key_id uuid, p_digest bytea, p_subject text, p_role text, p_scopes text[], p_expires timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ INSERT INTO control.api_keys (key_id, tenant_id, digest, subject_id, role, scopes, expires_at)
+   VALUES (add_key.p_key_id, tenantry.current_tenant(), add_key.p_digest, add_key.p_subject, add_key.p_role, add_key.p_scopes, add_key.p_expires)
+   RETURNING api_keys.created_at;
+END;
+
+CREATE TABLE control.migrations (
+    number integer NOT NULL,
+    name text NOT NULL,
+    checksum text NOT NULL,
+    applied_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE FUNCTION tenantry.applied_migrations() RETURNS TABLE(number integer, checksum text)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT m.number,
+     m.checksum
+    FROM control.migrations m
+   ORDER BY m.number;
+END;
+
+CREATE FUNCTION tenantry.authenticate_key(p_digest bytea) RETURNS TABLE(key_id uuid, tenant_id text, subject_id text, role text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT k.key_id,
+     k.tenant_id,
+     k.subject_id,
+     k.role,
+     k.scopes,
+     k.created_at,
+     k.expires_at,
+     k.revoked_at
+    FROM control.api_keys k
+   WHERE (k.digest = authenticate_key.p_digest);
+END;
+
+CREATE FUNCTION tenantry.commit_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    if p_fence is not null then
+        update tenantry.threads t
+           set updated_at = now(),
+               title = case when t.title = '' then coalesce(p_rows->>'title', '') else t.title end,
+               lease_run_id = case when p_rows ? 'r' then null else t.lease_run_id end,
+               lease_until = case when p_rows ? 'r' then null else t.lease_until end
+         where t.tenant_id = p_tenant and t.thread_id = p_thread
+           and t.fence = p_fence and t.lease_run_id = p_run;
+        if not found then
+            -- the same commit again, its first answer lost on the way
+            perform 1 from tenantry.runs r where r.tenant_id = p_tenant and r.run_id = p_run
+                and p_rows ? 'r' and r.status = p_rows->'r'->>'status';
+            if found then return; end if;
+            raise exception 'the run no longer holds its thread' using errcode = 'TN001';
+        end if;
+    end if;
+    if p_rows ? 'b' then
+        insert into tenantry.checkpoint_blobs
+               (tenant_id, thread_id, checkpoint_ns, channel, version, type, blob)
+        select p_tenant, r.t, r.ns, r.ch, r.v, r.ty, p_blobs[r.i]
+          from jsonb_to_recordset(p_rows->'b') as r(t text, ns text, ch text, v text, ty text, i int)
+        on conflict (tenant_id, thread_id, checkpoint_ns, channel, version) do nothing;
+    end if;
+    if p_rows ? 'w' then -- a task's own writes: the first stays; interrupts, errors, resumes (idx < 0): the last
+        insert into tenantry.checkpoint_writes as w
+               (tenant_id, thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, blob)
+        select p_tenant, r.t, r.ns, r.id, r.task, r.path, r.idx, r.ch, r.ty, p_blobs[r.i]
+          from jsonb_to_recordset(p_rows->'w')
+            as r(t text, ns text, id text, task text, path text, idx int, ch text, ty text, i int)
+        on conflict (tenant_id, thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
+        do update set channel = excluded.channel, type = excluded.type, blob = excluded.blob
+            where w.idx < 0;
+    end if;
+    if p_rows ? 'c' then
+        insert into tenantry.checkpoints
+               (tenant_id, thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+        select p_tenant, r.t, r.ns, r.id, r.parent, r.cp, r.meta
+          from jsonb_to_recordset(p_rows->'c')
+            as r(t text, ns text, id text, parent text, cp jsonb, meta jsonb)
+        on conflict (tenant_id, thread_id, checkpoint_ns, checkpoint_id)
+        do update set checkpoint = excluded.checkpoint, metadata = excluded.metadata;
+    end if;
+    if p_rows ? 'u' then
+        insert into tenantry.usage_events
+               (tenant_id, event_id, meter, quantity, model, run_id, subject_id, created_at)
+        select p_tenant, r.event_id, r.meter, r.quantity, r.model, r.run_id, r.subject_id, r.created_at
+          from jsonb_to_recordset(p_rows->'u')
+            as r(event_id uuid, meter text, quantity bigint, model text, run_id uuid,
+                 subject_id text, created_at timestamptz)
+        on conflict (tenant_id, event_id) do nothing;
+    end if;
+    if p_rows ? 'a' then
+        insert into tenantry.audit_events
+               (tenant_id, event_id, actor, subject_id, action, resource, outcome, run_id, thread_id,
+                attributes, created_at)
+        select p_tenant, r.event_id, r.actor, r.subject_id, r.action, r.resource, r.outcome, r.run_id,
+               r.thread_id, r.attributes, r.created_at
+          from jsonb_to_recordset(p_rows->'a')
+            as r(event_id uuid, actor text, subject_id text, action text, resource text, outcome text,
+                 run_id uuid, thread_id uuid, attributes jsonb, created_at timestamptz)
+        on conflict (tenant_id, event_id) do nothing;
+    end if;
+    if p_rows ? 'r' then
+        update tenantry.runs
+           set status = p_rows->'r'->>'status', result = p_rows->'r'->'result', finished_at = now(),
+               input_tokens = (p_rows->'r'->>'input_tokens')::bigint,
+               output_tokens = (p_rows->'r'->>'output_tokens')::bigint
+         where tenant_id = p_tenant and run_id = p_run;
+    end if;
+end $$;
+
+CREATE TABLE control.version (
+    only_row boolean DEFAULT true NOT NULL,
+    version bigint NOT NULL,
+    CONSTRAINT version_only_row_check CHECK (only_row)
+);
+
+CREATE FUNCTION tenantry.control_version() RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT version.version
+    FROM control.version;
+END;
+
+CREATE FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_rows jsonb) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    delete from tenantry.runs where tenant_id = p_tenant and run_id = p_run;
+    if p_new_thread then
+        delete from tenantry.threads t
+         where t.tenant_id = p_tenant and t.thread_id = p_thread and t.lease_run_id = p_run;
+    else
+        update tenantry.threads set lease_run_id = null, lease_until = null
+         where tenant_id = p_tenant and thread_id = p_thread and lease_run_id = p_run;
+    end if;
+    perform tenantry.commit_turn(p_tenant, p_thread, p_run, null, p_rows, null);
+end $$;
+
+CREATE FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) RETURNS TABLE(thread_id text, checkpoint_ns text, checkpoint_id text, parent_checkpoint_id text, checkpoint jsonb, metadata jsonb, channel_values bytea[], pending_writes bytea[])
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    return query
+    select c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint, c.metadata,
+           (select array_agg(array[b.channel::bytea, b.type::bytea, b.blob])
+              from jsonb_each_text(c.checkpoint->'channel_versions') v
+              join tenantry.checkpoint_blobs b
+                on b.tenant_id = p_tenant and b.thread_id = p_thread and b.checkpoint_ns = p_ns
+               and b.channel = v.key and b.version = v.value),
+           (select array_agg(array[w.task_id::bytea, w.channel::bytea, w.type::bytea, w.blob,
+                                   convert_to(w.task_path, 'UTF8'), w.idx::text::bytea])
+              from tenantry.checkpoint_writes w
+             where w.tenant_id = p_tenant and w.thread_id = p_thread and w.checkpoint_ns = p_ns
+               and w.checkpoint_id = c.checkpoint_id)
+      from tenantry.checkpoints c
+     where c.tenant_id = p_tenant and c.thread_id = p_thread and c.checkpoint_ns = p_ns
+       and c.checkpoint_id = coalesce(p_id, (select max(m.checkpoint_id) from tenantry.checkpoints m
+             where m.tenant_id = p_tenant and m.thread_id = p_thread and m.checkpoint_ns = p_ns));
+end $$;
+
+CREATE TABLE control.issuers (
+    url text NOT NULL,
+    audience text NOT NULL,
+    jwks jsonb NOT NULL,
+    tenants text[],
+    platform boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE FUNCTION tenantry.issuer_record(p_url text) RETURNS TABLE(url text, audience text, jwks jsonb, tenants text[], platform boolean)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT i.url,
+     i.audience,
+     i.jwks,
+     i.tenants,
+     i.platform
+    FROM control.issuers i
+   WHERE (i.url = issuer_record.p_url);
+END;
+
+CREATE FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) RETURNS TABLE(key_id uuid, tenant_id text, subject_id text, role text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT k.key_id,
+     k.tenant_id,
+     k.subject_id,
+     k.role,
+     k.scopes,
+     k.created_at,
+     k.expires_at,
+     k.revoked_at
+    FROM control.api_keys k
+   WHERE ((k.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)) AND ((list_keys.p_after_id IS NULL) OR (ROW(k.created_at, k.key_id) > ROW(list_keys.p_after_time, list_keys.p_after_id))))
+   ORDER BY k.created_at, k.key_id
+  LIMIT list_keys.p_limit;
+END;
+
+CREATE FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) RETURNS TABLE(outcome text, fence bigint, result jsonb)
+    LANGUAGE plpgsql
+    AS $$
+declare
+    v_run    tenantry.runs;
+    v_thread tenantry.threads;
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    if p_key is not null then
+        perform pg_advisory_xact_lock(hashtextextended(p_tenant || '/' || p_subject || '/' || p_key, 7));
+        select * into v_run from tenantry.runs r
+         where r.tenant_id = p_tenant and r.subject_id = p_subject and r.idempotency_key = p_key;
+        if found and v_run.run_id <> p_run then
+            if v_run.request_digest <> p_digest then
+                return query select 'mismatch', null::bigint, null::jsonb; return;
+            elsif v_run.status in ('success', 'interrupted') then
+                return query select 'replay', null::bigint, v_run.result; return;
+            end if;
+            perform 1 from tenantry.threads t
+              where t.tenant_id = p_tenant and t.thread_id = v_run.thread_id
+                and t.lease_run_id = v_run.run_id and t.lease_until > now();
+            if found then
+                return query select 'in_progress', null::bigint, null::jsonb; return;
+            end if;
+            update tenantry.runs set idempotency_key = null
+             where tenant_id = p_tenant and run_id = v_run.run_id;
+        end if;
+    end if;
+    if p_new_thread then
+        insert into tenantry.threads (tenant_id, thread_id, subject_id)
+        values (p_tenant, p_thread, p_subject) on conflict (tenant_id, thread_id) do nothing;
+    end if;
+    select * into v_thread from tenantry.threads t
+     where t.tenant_id = p_tenant and t.thread_id = p_thread
+       and (p_sees_all or t.subject_id = p_subject) for update;
+    if not found then
+        return query select 'missing', null::bigint, null::jsonb; return;
+    elsif v_thread.lease_run_id = p_run then -- the same opening again, its first answer lost on the way
+        return query select 'opened', v_thread.fence, null::jsonb; return;
+    elsif v_thread.lease_until > now() then
+        return query select 'busy', null::bigint, null::jsonb; return;
+    end if;
+    update tenantry.runs set status = 'error', finished_at = now()
+     where tenant_id = p_tenant and run_id = v_thread.lease_run_id and status = 'running';
+    update tenantry.threads t
+       set lease_run_id = p_run, fence = t.fence + 1,
+           lease_until = now() + make_interval(secs => p_lease_seconds)
+     where t.tenant_id = p_tenant and t.thread_id = p_thread;
+    insert into tenantry.runs (tenant_id, run_id, thread_id, subject_id, idempotency_key, request_digest)
+    values (p_tenant, p_run, p_thread, p_subject, p_key, p_digest);
+    return query select 'opened', v_thread.fence + 1, null::jsonb;
+end $$;
+
+CREATE FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    update tenantry.threads set lease_until = now() + make_interval(secs => p_lease_seconds)
+     where tenant_id = p_tenant and thread_id = p_thread and lease_run_id = p_run and fence = p_fence;
+    return found;
+end $$;
+
+CREATE FUNCTION tenantry.revoke_key(p_key_id uuid) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ UPDATE control.api_keys SET revoked_at = COALESCE(api_keys.revoked_at, now())
+   WHERE ((api_keys.key_id = revoke_key.p_key_id) AND (api_keys.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)))
+   RETURNING true;
+END;
+
+CREATE FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) RETURNS TABLE(tenant_id text, passage_id uuid, document_id uuid, title text, body text, score double precision)
+    LANGUAGE plpgsql
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET "hnsw.ef_search" TO '100'
+    AS $_$
+#variable_conflict use_column
+declare
+    v_vector  public.vector := p_vector::public.vector;
+    v_words   tsquery := replace(plainto_tsquery('english', p_query)::text, ' & ', ' | ')::tsquery;
+    v_nearest uuid[];
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    execute format('select array(select p.passage_id from tenantry.passages p
+                                  where p.tenant_id = %1$L and p.embedding_model = %2$L and p.dimensions = %3$s
+                                  order by p.embedding::public.vector(%3$s) operator(public.<=>) $1 limit 50)',
+                   p_tenant, p_model, public.vector_dims(v_vector))
+       into v_nearest using v_vector;
+    return query
+    with by_meaning as (
+        select n.passage_id, n.place from unnest(v_nearest) with ordinality as n(passage_id, place)
+    ), by_word as (
+        select p.passage_id, row_number() over (order by ts_rank(p.lexemes, v_words, 1) desc, p.passage_id) as place
+          from tenantry.passages p
+         where p.tenant_id = p_tenant and p.lexemes @@ v_words
+         order by ts_rank(p.lexemes, v_words, 1) desc, p.passage_id limit 50
+    ), fused as (
+        select passage_id, sum(1.0 / (60 + place))::float8 as score
+          from (select * from by_meaning union all select * from by_word) hits
+         group by passage_id order by score desc, passage_id limit p_limit
+    )
+    select p.tenant_id, p.passage_id, p.document_id, d.title, p.body, f.score
+      from fused f
+      join tenantry.passages p on p.tenant_id = p_tenant and p.passage_id = f.passage_id
+      join tenantry.documents d on d.tenant_id = p_tenant and d.document_id = p.document_id
+     order by f.score desc, p.passage_id;
+end $_$;
+
+CREATE TABLE control.plans (
+    plan_id text NOT NULL,
+    requests_per_minute bigint NOT NULL,
+    burst bigint NOT NULL,
+    concurrent_runs bigint NOT NULL,
+    tokens_per_minute bigint NOT NULL,
+    tokens_per_day bigint NOT NULL,
+    tokens_per_month bigint NOT NULL,
+    max_output_tokens bigint NOT NULL,
+    documents bigint NOT NULL,
+    models text[] NOT NULL,
+    tools text[] NOT NULL,
+    CONSTRAINT plans_plan_id_check CHECK ((plan_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
+);
+
+CREATE TABLE control.tenants (
+    tenant_id text NOT NULL,
+    display_name text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    plan_id text NOT NULL,
+    cell_id text DEFAULT 'first'::text NOT NULL,
+    placement text DEFAULT 'shared'::text NOT NULL,
+    preferences jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT tenants_placement_check CHECK ((placement = ANY (ARRAY['shared'::text, 'dedicated'::text, 'hybrid'::text]))),
+    CONSTRAINT tenants_status_check CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text]))),
+    CONSTRAINT tenants_tenant_id_check CHECK ((tenant_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
+);
+
+CREATE TABLE control.tool_settings (
+    tenant_id text NOT NULL,
+    tool text NOT NULL,
+    enabled boolean,
+    configuration jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+CREATE FUNCTION tenantry.tenant_record(p_tenant text) RETURNS TABLE(tenant_id text, display_name text, status text, cell_id text, preferences jsonb, plan jsonb, tools jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT t.tenant_id,
+     t.display_name,
+     t.status,
+     t.cell_id,
+     t.preferences,
+     to_jsonb(p.*) AS to_jsonb,
+     ( SELECT jsonb_object_agg(s.tool, jsonb_build_object('enabled', s.enabled, 'configuration', s.configuration)) AS jsonb_object_agg
+            FROM control.tool_settings s
+           WHERE (s.tenant_id = t.tenant_id)) AS jsonb_object_agg
+    FROM (control.tenants t
+      JOIN control.plans p USING (plan_id))
+   WHERE (t.tenant_id = tenant_record.p_tenant);
+END;
+
+CREATE TABLE control.cells (
+    cell_id text NOT NULL,
+    database_url text,
+    redis_url text
+);
+
+CREATE TABLE tenantry.audit_events (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    event_id uuid NOT NULL,
+    actor text NOT NULL,
+    subject_id text NOT NULL,
+    action text NOT NULL,
+    resource text DEFAULT ''::text NOT NULL,
+    outcome text NOT NULL,
+    run_id uuid,
+    thread_id uuid,
+    attributes jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    sequence bigint,
+    previous_hash bytea,
+    hash bytea,
+    signature bytea,
+    signed_by text,
+    CONSTRAINT audit_events_outcome_check CHECK ((outcome = ANY (ARRAY['allowed'::text, 'refused'::text, 'failed'::text]))),
+    CONSTRAINT audit_events_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.audit_events FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE tenantry.checkpoint_blobs (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    thread_id text NOT NULL,
+    checkpoint_ns text DEFAULT ''::text NOT NULL,
+    channel text NOT NULL,
+    version text NOT NULL,
+    type text NOT NULL,
+    blob bytea,
+    CONSTRAINT checkpoint_blobs_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.checkpoint_blobs FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE tenantry.checkpoint_writes (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    thread_id text NOT NULL,
+    checkpoint_ns text DEFAULT ''::text NOT NULL,
+    checkpoint_id text NOT NULL,
+    task_id text NOT NULL,
+    idx integer NOT NULL,
+    channel text NOT NULL,
+    type text,
+    blob bytea NOT NULL,
+    task_path text DEFAULT ''::text NOT NULL,
+    CONSTRAINT checkpoint_writes_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.checkpoint_writes FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE tenantry.checkpoints (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    thread_id text NOT NULL,
+    checkpoint_ns text DEFAULT ''::text NOT NULL,
+    checkpoint_id text NOT NULL,
+    parent_checkpoint_id text,
+    type text,
+    checkpoint jsonb NOT NULL,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT checkpoints_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.checkpoints FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE tenantry.documents (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    document_id uuid NOT NULL,
+    subject_id text NOT NULL,
+    title text NOT NULL,
+    media_type text NOT NULL,
+    size bigint NOT NULL,
+    sha256 bytea NOT NULL,
+    passages integer NOT NULL,
+    embedding_model text NOT NULL,
+    status text NOT NULL,
+    error text,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT documents_sha256_check CHECK ((length(sha256) = 32)),
+    CONSTRAINT documents_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'ready'::text, 'failed'::text]))),
+    CONSTRAINT documents_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.documents FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE tenantry.passages (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    passage_id uuid NOT NULL,
+    document_id uuid NOT NULL,
+    ordinal integer NOT NULL,
+    body text NOT NULL,
+    embedding_model text NOT NULL,
+    embedding public.vector NOT NULL,
+    lexemes tsvector GENERATED ALWAYS AS (to_tsvector('english'::regconfig, body)) STORED NOT NULL,
+    dimensions integer GENERATED ALWAYS AS (public.vector_dims(embedding)) STORED NOT NULL,
+    CONSTRAINT passages_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+ALTER TABLE ONLY tenantry.passages ALTER COLUMN embedding SET STORAGE MAIN;
+
+ALTER TABLE ONLY tenantry.passages FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE tenantry.runs (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    run_id uuid NOT NULL,
+    thread_id uuid NOT NULL,
+    subject_id text NOT NULL,
+    status text DEFAULT 'running'::text NOT NULL,
+    idempotency_key text,
+    request_digest bytea,
+    result jsonb,
+    input_tokens bigint DEFAULT 0 NOT NULL,
+    output_tokens bigint DEFAULT 0 NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    finished_at timestamp with time zone,
+    CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['running'::text, 'success'::text, 'error'::text, 'interrupted'::text, 'cancelled'::text]))),
+    CONSTRAINT runs_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.runs FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE tenantry.threads (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    thread_id uuid NOT NULL,
+    subject_id text NOT NULL,
+    title text DEFAULT ''::text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    lease_run_id uuid,
+    fence bigint DEFAULT 0 NOT NULL,
+    lease_until timestamp with time zone,
+    CONSTRAINT threads_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.threads FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE tenantry.usage_events (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    event_id uuid NOT NULL,
+    meter text NOT NULL,
+    quantity bigint NOT NULL,
+    model text DEFAULT ''::text NOT NULL,
+    run_id uuid,
+    subject_id text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT usage_events_quantity_check CHECK ((quantity >= 0)),
+    CONSTRAINT usage_events_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.usage_events FORCE ROW LEVEL SECURITY;
+
+ALTER TABLE ONLY control.api_keys
+    ADD CONSTRAINT api_keys_digest_key UNIQUE (digest);
+
+ALTER TABLE ONLY control.api_keys
+    ADD CONSTRAINT api_keys_pkey PRIMARY KEY (key_id);
+
+ALTER TABLE ONLY control.cells
+    ADD CONSTRAINT cells_pkey PRIMARY KEY (cell_id);
+
+ALTER TABLE ONLY control.issuers
+    ADD CONSTRAINT issuers_pkey PRIMARY KEY (url);
+
+ALTER TABLE ONLY control.migrations
+    ADD CONSTRAINT migrations_pkey PRIMARY KEY (number);
+
+ALTER TABLE ONLY control.plans
+    ADD CONSTRAINT plans_pkey PRIMARY KEY (plan_id);
+
+ALTER TABLE ONLY control.tenants
+    ADD CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY control.tool_settings
+    ADD CONSTRAINT tool_settings_pkey PRIMARY KEY (tenant_id, tool);
+
+ALTER TABLE ONLY control.version
+    ADD CONSTRAINT version_pkey PRIMARY KEY (only_row);
+
+ALTER TABLE ONLY tenantry.audit_events
+    ADD CONSTRAINT audit_events_pkey PRIMARY KEY (tenant_id, event_id);
+
+ALTER TABLE ONLY tenantry.checkpoint_blobs
+    ADD CONSTRAINT checkpoint_blobs_pkey PRIMARY KEY (tenant_id, thread_id, checkpoint_ns, channel, version);
+
+ALTER TABLE ONLY tenantry.checkpoint_writes
+    ADD CONSTRAINT checkpoint_writes_pkey PRIMARY KEY (tenant_id, thread_id, checkpoint_ns, checkpoint_id, task_id, idx);
+
+ALTER TABLE ONLY tenantry.checkpoints
+    ADD CONSTRAINT checkpoints_pkey PRIMARY KEY (tenant_id, thread_id, checkpoint_ns, checkpoint_id);
+
+ALTER TABLE ONLY tenantry.documents
+    ADD CONSTRAINT documents_pkey PRIMARY KEY (tenant_id, document_id);
+
+ALTER TABLE ONLY tenantry.passages
+    ADD CONSTRAINT passages_pkey PRIMARY KEY (tenant_id, passage_id);
+
+ALTER TABLE ONLY tenantry.runs
+    ADD CONSTRAINT runs_pkey PRIMARY KEY (tenant_id, run_id);
+
+ALTER TABLE ONLY tenantry.threads
+    ADD CONSTRAINT threads_pkey PRIMARY KEY (tenant_id, thread_id);
+
+ALTER TABLE ONLY tenantry.usage_events
+    ADD CONSTRAINT usage_events_pkey PRIMARY KEY (tenant_id, event_id);
+
+CREATE INDEX api_keys_of_tenant ON control.api_keys USING btree (tenant_id, created_at, key_id);
+
+CREATE INDEX audit_events_in_time ON tenantry.audit_events USING btree (tenant_id, created_at DESC, event_id DESC);
+
+CREATE UNIQUE INDEX audit_events_sealed ON tenantry.audit_events USING btree (tenant_id, sequence) WHERE (sequence IS NOT NULL);
+
+CREATE UNIQUE INDEX documents_by_content ON tenantry.documents USING btree (tenant_id, sha256);
+
+CREATE INDEX documents_recent ON tenantry.documents USING btree (tenant_id, created_at DESC, document_id DESC);
+
+CREATE UNIQUE INDEX passages_of_document ON tenantry.passages USING btree (tenant_id, document_id, ordinal);
+
+CREATE UNIQUE INDEX runs_idempotent ON tenantry.runs USING btree (tenant_id, subject_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
+
+CREATE INDEX runs_of_thread ON tenantry.runs USING btree (tenant_id, thread_id);
+
+CREATE INDEX threads_recent ON tenantry.threads USING btree (tenant_id, updated_at DESC, thread_id DESC);
+
+CREATE INDEX threads_recent_of_subject ON tenantry.threads USING btree (tenant_id, subject_id, updated_at DESC, thread_id DESC);
+
+CREATE INDEX usage_events_in_time ON tenantry.usage_events USING btree (tenant_id, created_at);
+
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.api_keys FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.issuers FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.plans FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tenants FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tool_settings FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
+ALTER TABLE ONLY control.api_keys
+    ADD CONSTRAINT api_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
+
+ALTER TABLE ONLY control.tenants
+    ADD CONSTRAINT tenants_cell_id_fkey FOREIGN KEY (cell_id) REFERENCES control.cells(cell_id);
+
+ALTER TABLE ONLY control.tenants
+    ADD CONSTRAINT tenants_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES control.plans(plan_id);
+
+ALTER TABLE ONLY control.tool_settings
+    ADD CONSTRAINT tool_settings_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
+
+ALTER TABLE ONLY tenantry.passages
+    ADD CONSTRAINT passages_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY tenantry.runs
+    ADD CONSTRAINT runs_tenant_id_thread_id_fkey FOREIGN KEY (tenant_id, thread_id) REFERENCES tenantry.threads(tenant_id, thread_id) ON DELETE CASCADE;
+
+ALTER TABLE tenantry.audit_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE tenantry.checkpoint_blobs ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE tenantry.checkpoint_writes ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE tenantry.checkpoints ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE tenantry.documents ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY operator_reads ON tenantry.audit_events FOR SELECT TO tenantry_operator USING (true);
+
+CREATE POLICY operator_reads ON tenantry.usage_events FOR SELECT TO tenantry_operator USING (true);
+
+ALTER TABLE tenantry.passages ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE tenantry.runs ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant_isolation ON tenantry.audit_events TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.checkpoint_blobs TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.checkpoint_writes TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.checkpoints TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.documents TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.passages TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.runs TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.threads TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.usage_events TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+ALTER TABLE tenantry.threads ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE tenantry.usage_events ENABLE ROW LEVEL SECURITY;
+
+GRANT USAGE ON SCHEMA control TO tenantry_operator;
+
+GRANT USAGE ON SCHEMA tenantry TO tenantry_app;
+GRANT USAGE ON SCHEMA tenantry TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.announce() FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION tenantry.current_tenant() FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.current_tenant() TO tenantry_app;
+GRANT ALL ON FUNCTION tenantry.current_tenant() TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION tenantry.add_key(p_key_id uuid, p_digest bytea, p_subject text, p_role text, p_scopes text[], p_expires timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.add_key(p_key_id uuid, p_digest bytea, p_subject text, p_role text, p_scopes text[], p_expires timestamp with time zone) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.applied_migrations() FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.applied_migrations() TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.authenticate_key(p_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.authenticate_key(p_digest bytea) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.commit_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.commit_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.control_version() FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.control_version() TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_rows jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_rows jsonb) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.issuer_record(p_url text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.issuer_record(p_url text) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.revoke_key(p_key_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.revoke_key(p_key_id uuid) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) TO tenantry_app;
+
+GRANT SELECT(tenant_id) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(display_name) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(status) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(plan_id) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(cell_id) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(placement) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(created_at) ON TABLE control.tenants TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION tenantry.tenant_record(p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.tenant_record(p_tenant text) TO tenantry_app;
+
+GRANT SELECT,INSERT ON TABLE tenantry.audit_events TO tenantry_app;
+GRANT SELECT ON TABLE tenantry.audit_events TO tenantry_operator;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.checkpoint_blobs TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.checkpoint_writes TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.checkpoints TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.documents TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.passages TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.runs TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.threads TO tenantry_app;
+
+GRANT SELECT,INSERT ON TABLE tenantry.usage_events TO tenantry_app;
+GRANT SELECT ON TABLE tenantry.usage_events TO tenantry_operator;

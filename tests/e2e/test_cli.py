@@ -1,0 +1,385 @@
+"""Every command of the contract, beside a running server and without one."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from storage import embedded
+from tests.support.commands import Foreground, Terminal, wait_until
+from tests.support.stores import open_folder
+
+ISSUER = "https://idp.example/"
+NOWHERE = "00000000-0000-0000-0000-000000000000"
+QUESTION = "How many years does the warranty of a lamp last?"
+LAMPS = "# Lamps\n\nThe warranty of a lamp lasts nine years.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """A running server with tenants, and the terminal beside it."""
+
+    terminal: Terminal
+    up: Foreground
+
+    def token(self, tenant: str, **options: str) -> str:
+        """A token as a developer gets one."""
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        text = self.terminal.ok("token", "issue", "--tenant", tenant, "--subject", "ann", *words)
+        assert text.count("\n") == 1
+        return text.strip()
+
+    def get(self, path: str, credential: str) -> httpx.Response:
+        """Ask the server for something."""
+        headers = {"Authorization": f"Bearer {credential}"}
+        return httpx.get(f"{self.up.url}{path}", headers=headers, timeout=30)
+
+
+@pytest.fixture(scope="module")
+def shop() -> Iterator[Shop]:
+    with open_folder() as folder:
+        terminal = Terminal(folder)
+        with terminal.running("up", "--port", "0") as up:
+            terminal.ok("tenant", "create", "lumen", "--plan", "pro")
+            terminal.ok("tenant", "create", "umbra")
+            yield Shop(terminal, up)
+
+
+@pytest.fixture(scope="module")
+def alone() -> Iterator[Terminal]:
+    """A terminal without a server; the stores are kept warm for its commands."""
+    with open_folder() as folder:
+        terminal = Terminal(folder)
+        with embedded.attach_or_start(terminal.data_dir):
+            yield terminal
+
+
+def within_a_second(holds: Any) -> None:
+    """It does, once the change has reached the server: the wait is generous."""
+    wait_until(holds)
+
+
+# Tenants and plans ---------------------------------------------------------------------------
+
+
+def test_tenants_are_created_listed_and_shown(shop: Shop) -> None:
+    made = shop.terminal.json("tenant", "create", "nova", "--plan", "pro")
+    assert made["tenant_id"] == "nova"
+    assert made["plan"] == "pro"
+    listed = shop.terminal.json("tenant", "list")
+    assert {"lumen", "umbra", "nova"} <= {each["tenant_id"] for each in listed}
+    assert shop.terminal.json("tenant", "show", "nova") == made
+    assert "nova" in shop.terminal.ok("tenant", "list")
+
+
+def test_a_suspended_tenant_is_refused_until_it_is_resumed(shop: Shop) -> None:
+    token = shop.token("umbra")
+    assert shop.get("/v1/tools", token).status_code == 200
+    shop.terminal.ok("tenant", "suspend", "umbra")
+    within_a_second(lambda: shop.get("/v1/tools", token).status_code == 403)
+    shop.terminal.ok("tenant", "resume", "umbra")
+    within_a_second(lambda: shop.get("/v1/tools", token).status_code == 200)
+
+
+def test_a_plan_is_created_and_changed_under_a_running_server(shop: Shop) -> None:
+    said = "requests_per_minute=7"
+    plan = shop.terminal.json("plan", "set", "tiny", said, "models=default", "tools=built-ins")
+    assert plan["requests_per_minute"] == 7
+    assert shop.terminal.json("plan", "show", "tiny") == plan
+    assert {"free", "pro", "tiny"} <= {p["plan_id"] for p in shop.terminal.json("plan", "list")}
+    shop.terminal.ok("tenant", "create", "small", "--plan", "tiny")
+    token = shop.token("small")
+
+    def limits() -> list[int]:
+        items = shop.get("/v1/quota", token).json()["items"]
+        return [each["limit"] for each in items if each["meter"] == "requests"]
+
+    assert limits() == [7]
+    shop.terminal.ok("plan", "set", "tiny", "requests_per_minute=9")
+    within_a_second(lambda: limits() == [9])
+
+
+# Credentials ---------------------------------------------------------------------------------
+
+
+def test_a_key_is_shown_once_and_works_until_it_is_revoked(shop: Shop) -> None:
+    made = shop.terminal.json("key", "create", "--tenant", "lumen", "--subject", "robot")
+    assert set(made) == {"key_id", "key"}
+    assert shop.get("/v1/threads", made["key"]).status_code == 200
+    (listed,) = shop.terminal.json("key", "list", "--tenant", "lumen")
+    assert listed["key_id"] == made["key_id"]
+    assert made["key"] not in json.dumps(listed)
+    shop.terminal.ok("key", "revoke", made["key_id"])
+    within_a_second(lambda: shop.get("/v1/threads", made["key"]).status_code == 401)
+
+
+def test_a_token_narrows_to_its_role(shop: Shop) -> None:
+    assert shop.get("/v1/usage", shop.token("lumen", role="viewer")).status_code == 403
+    assert shop.get("/v1/usage", shop.token("lumen", role="admin", ttl="2m")).status_code == 200
+
+
+@dataclass(frozen=True, slots=True)
+class Signer:
+    """A private key of an identity provider, and its public half as a JWK."""
+
+    alg: str
+    private: Any
+    jwk: dict[str, Any]
+
+    def sign(self, tenant: str) -> str:
+        """A token of ISSUER."""
+        claims = {
+            "iss": ISSUER,
+            "aud": "tenantry",
+            "sub": "zoe",
+            "tenant_id": tenant,
+            "role": "member",
+            "exp": datetime.now(UTC) + timedelta(minutes=5),
+            "jti": str(uuid4()),
+        }
+        return jwt.encode(claims, self.private, self.alg, headers={"kid": self.alg})
+
+
+def signers() -> list[Signer]:
+    """One key of each kind."""
+    keys: dict[str, tuple[Any, Any]] = {
+        "RS256": (rsa.generate_private_key(65537, 2048), jwt.algorithms.RSAAlgorithm),
+        "ES256": (ec.generate_private_key(ec.SECP256R1()), jwt.algorithms.ECAlgorithm),
+        "EdDSA": (ed25519.Ed25519PrivateKey.generate(), jwt.algorithms.OKPAlgorithm),
+    }
+    found = []
+    for alg, (private, algorithm) in keys.items():
+        public = algorithm.to_jwk(private.public_key(), as_dict=True)
+        public.pop("key_ops", None)
+        found.append(Signer(alg, private, {**public, "alg": alg, "kid": alg, "use": "sig"}))
+    return found
+
+
+def test_an_issuer_speaks_for_its_tenants_until_it_is_removed(shop: Shop, tmp_path: Path) -> None:
+    idp, jwks = signers(), tmp_path / "jwks.json"
+    jwks.write_text(json.dumps({"keys": [each.jwk for each in idp]}))
+    words = ("issuer", "add", ISSUER, "--jwks", str(jwks), "--tenant", "lumen")
+    assert shop.terminal.json(*words)["url"] == ISSUER
+    (listed,) = shop.terminal.json("issuer", "list")
+    assert sorted(listed["keys"]) == ["ES256", "EdDSA", "RS256"]
+    for signer in idp:
+        within_a_second(lambda s=signer: shop.get("/v1/tools", s.sign("lumen")).status_code == 200)
+        assert shop.get("/v1/tools", signer.sign("umbra")).status_code == 401
+    shop.terminal.ok("issuer", "remove", ISSUER)
+    within_a_second(lambda: shop.get("/v1/tools", idp[0].sign("lumen")).status_code == 401)
+
+
+def test_a_key_set_with_a_private_or_unnamed_key_is_refused(shop: Shop, tmp_path: Path) -> None:
+    jwks = tmp_path / "jwks.json"
+    (signer, *_) = signers()
+    jwks.write_text(json.dumps({"keys": [signer.jwk | {"d": "secret"}]}))
+    private = shop.terminal.run("issuer", "add", ISSUER, "--jwks", str(jwks), "--any-tenant")
+    del signer.jwk["alg"]
+    jwks.write_text(json.dumps({"keys": [signer.jwk]}))
+    unnamed = shop.terminal.run("issuer", "add", ISSUER, "--jwks", str(jwks), "--any-tenant")
+    assert (private.returncode, unnamed.returncode) == (2, 2)
+    assert "without its private half" in private.stderr
+    assert "must name its alg" in unnamed.stderr
+
+
+# Knowledge, tools and chat -------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def lamps(shop: Shop) -> dict[str, Any]:
+    """What the first ingestion of a folder with a good, a broken and a foreign file counted."""
+    folder = shop.terminal.folder / "documents"
+    folder.mkdir()
+    (folder / "lamps.md").write_text(LAMPS)
+    (folder / "broken.pdf").write_bytes(b"%PDF-1.7 this is none")
+    (folder / "tape.mp3").write_bytes(b"ID3\x04\x00\x00" + bytes(range(256)))
+    done = shop.terminal.run("ingest", "--tenant", "lumen", "--json", str(folder))
+    assert done.returncode == 1
+    counts: dict[str, Any] = json.loads(done.stdout)
+    return counts
+
+
+def test_ingestion_counts_what_it_added_and_says_what_failed(
+    shop: Shop, lamps: dict[str, Any]
+) -> None:
+    assert lamps["added"] == 1
+    assert lamps["unchanged"] == 0
+    reasons = {Path(each["path"]).name: each["reason"] for each in lamps["failed"]}
+    assert set(reasons) == {"broken.pdf", "tape.mp3"}
+    assert all(reasons.values())
+    again = shop.terminal.json(
+        "ingest", "--tenant", "lumen", f"{shop.terminal.folder}/documents/lamps.md"
+    )
+    assert again == {"added": 0, "unchanged": 1, "failed": []}
+
+
+def test_a_chat_goes_through_the_server_and_remembers_its_thread(
+    shop: Shop, lamps: dict[str, Any]
+) -> None:
+    first = shop.terminal.run("chat", "--tenant", "lumen", QUESTION)
+    assert "nine years" in first.stdout
+    assert "[1]" in first.stderr
+    thread_id = first.stderr.split("thread ")[1].strip()
+    shop.terminal.ok("chat", "--tenant", "lumen", "--thread", thread_id, QUESTION)
+    thread = shop.get(f"/v1/threads/{thread_id}", shop.token("lumen", role="admin")).json()
+    assert [each["role"] for each in thread["messages"]] == ["user", "assistant"] * 2
+    foreign = shop.terminal.run("chat", "--tenant", "umbra", "--thread", thread_id, QUESTION)
+    assert foreign.returncode == 1
+    assert foreign.stderr == "tenantry: No such thread.\n" or "No such" in foreign.stderr
+    assert shop.terminal.run("chat", "--tenant", "nobody", QUESTION).returncode == 1
+
+
+def test_usage_and_audit_tell_what_was_done(shop: Shop, lamps: dict[str, Any]) -> None:
+    shop.terminal.ok("chat", "--tenant", "lumen", QUESTION)
+    usage = shop.terminal.json("usage", "--tenant", "lumen")
+    assert set(usage) == {"from", "to", "meters"}
+    assert {"runs", "input_tokens", "output_tokens"} <= {m["meter"] for m in usage["meters"]}
+    records = shop.terminal.json("audit", "list", "--tenant", "lumen", "--limit", "5")
+    assert {"subject", "action", "outcome", "created_at", "run_id"} <= set(records[0])
+    through_http = shop.get("/v1/audit?limit=5", shop.token("lumen", role="admin")).json()
+    shared = [each for each in through_http["items"] if each in records]
+    assert shared
+    assert "cli" in shop.terminal.ok("audit", "list", "--tenant", "lumen")
+
+
+def test_tools_are_enabled_configured_and_disabled(shop: Shop) -> None:
+    def enabled() -> dict[str, bool]:
+        listed = shop.terminal.json("tool", "list", "--tenant", "lumen")
+        return {each["name"]: each["enabled"] for each in listed}
+
+    assert enabled() == {"current_time": True, "search_documents": True, "order_status": False}
+    shop.terminal.ok("tool", "enable", "--tenant", "lumen", "order_status")
+    shop.terminal.ok("tool", "disable", "--tenant", "lumen", "current_time")
+    assert enabled() == {"current_time": False, "search_documents": True, "order_status": True}
+    setting = "support_email=help@lumen.example"
+    shop.terminal.ok("tool", "configure", "--tenant", "lumen", "order_status", setting)
+    token = shop.token("lumen")
+    items = shop.get("/v1/tools", token).json()["items"]
+    assert {each["name"]: each["enabled"] for each in items} == enabled()
+
+
+def test_eight_commands_at_once_do_not_disturb_each_other(shop: Shop) -> None:
+    codes: list[int] = []
+    words = ("tenant", "show", "lumen")
+    threads = [
+        threading.Thread(target=lambda: codes.append(shop.terminal.run(*words).returncode))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert codes == [0] * 8
+
+
+def test_the_doctor_finds_a_healthy_deployment_healthy(shop: Shop) -> None:
+    findings = shop.terminal.json("doctor")
+    assert [each for each in findings if not each["ok"]] == []
+    assert {"database", "isolation", "redis", "model", "tools"} <= {f["check"] for f in findings}
+
+
+MISTAKES = [
+    (1, "There is no tenant ghost.", ["tenant", "show", "ghost"]),
+    (1, "There is no tenant ghost.", ["tenant", "suspend", "ghost"]),
+    (1, "There is no tenant ghost.", ["tenant", "set", "ghost", "persona=x"]),
+    (1, "There is no tenant ghost.", ["usage", "--tenant", "ghost"]),
+    (1, "There is no tenant ghost.", ["audit", "list", "--tenant", "ghost"]),
+    (1, "There is no plan ghost.", ["tenant", "create", "new", "--plan", "ghost"]),
+    (1, "There is no plan ghost.", ["plan", "show", "ghost"]),
+    (1, "There is a tenant lumen already.", ["tenant", "create", "lumen"]),
+    (1, "There is no tool ghost.", ["tool", "enable", "--tenant", "lumen", "ghost"]),
+    (1, f"There is no key {NOWHERE}.", ["key", "revoke", NOWHERE]),
+    (1, "There is no issuer ghost.", ["issuer", "remove", "ghost"]),
+    (1, "There is no tenant ghost.", ["key", "create", "--tenant", "ghost", "--subject", "s"]),
+    (2, "is no setting of", ["tool", "configure", "--tenant", "lumen", "order_status", "a=b"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "words"), MISTAKES, ids=lambda v: " ".join(v) if isinstance(v, list) else ""
+)
+def test_a_mistake_is_one_line_and_its_exit_code(
+    alone: Terminal, code: int, said: str, words: list[str]
+) -> None:
+    if "lumen" in words and "lumen" not in alone.ok("tenant", "list"):
+        alone.ok("tenant", "create", "lumen")
+    done = alone.run(*words)
+    assert done.returncode == code
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+# Without a server ----------------------------------------------------------------------------
+
+
+def test_without_a_server_commands_do_their_work_in_process(alone: Terminal) -> None:
+    alone.ok("tenant", "create", "solo", "--plan", "pro")
+    alone.ok("tenant", "set", "solo", "language=German", "persona=a lamp expert")
+    shown = alone.json("tenant", "show", "solo")
+    assert shown["preferences"] == {"language": "German", "persona": "a lamp expert"}
+    assert alone.json("tenant", "set", "solo", "persona=")["preferences"] == {"language": "German"}
+    lamps = alone.folder / "lamps.md"
+    lamps.write_text(LAMPS)
+    assert alone.json("ingest", "--tenant", "solo", str(lamps))["added"] == 1
+    done = alone.run("chat", "--tenant", "solo", QUESTION)
+    assert "nine years" in done.stdout
+    assert done.returncode == 0
+    assert alone.ok("worker", "--once") == ""
+    assert alone.json("migrate") == {"applied": []}
+
+
+def test_a_command_alone_starts_and_stops_what_it_needs(tmp_path: Path) -> None:
+    with open_folder() as folder:
+        terminal = Terminal(folder)
+        assert terminal.json("tenant", "list") == []
+        assert not (terminal.data_dir / "run.json").exists()
+
+
+# Settings ------------------------------------------------------------------------------------
+
+
+def test_an_unknown_setting_is_a_warning_with_the_nearest_name(alone: Terminal) -> None:
+    done = alone.but(TENANTRY_PROT="1").run("tenant", "list", "--json")
+    assert done.returncode == 0
+    assert done.stderr == "tenantry: TENANTRY_PROT is no setting; did you mean TENANTRY_PORT?\n"
+    json.loads(done.stdout)
+
+
+INVALID = [
+    ({"TENANTRY_PORT": "abc"}, "TENANTRY_PORT"),
+    ({"TENANTRY_ENV": "prod"}, "TENANTRY_ENV"),
+    ({"REDIS_URL": "sesame"}, "REDIS_URL"),
+    ({"TENANTRY_MODEL": "gpt-9"}, "TENANTRY_MODEL"),
+    ({"TENANTRY_EMBEDDING_MODEL": "embed-9"}, "TENANTRY_EMBEDDING_MODEL"),
+    ({"TENANTRY_ENV": "production"}, "TENANTRY_MODEL"),
+]
+
+
+@pytest.mark.parametrize(("variables", "named"), INVALID, ids=lambda v: str(v))
+def test_up_refuses_an_invalid_setting_before_it_starts_anything(
+    tmp_path: Path, variables: dict[str, str], named: str
+) -> None:
+    done = Terminal(tmp_path, variables).run("up", "--port", "0")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert named in done.stderr
+    assert "sesame" not in done.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_production_issues_no_tokens(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("TENANTRY_ENV=production\n")
+    done = Terminal(tmp_path).run("token", "issue", "--tenant", "a", "--subject", "b")
+    assert done.returncode == 2
+    assert "Production issues no tokens" in done.stderr
+    assert not (tmp_path / "data").exists()

@@ -1,0 +1,326 @@
+"""Documents in and out: every kind we read, every kind we do not, and never half of one."""
+
+from datetime import datetime
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+
+from tenancy.ids import PlanId
+from tenancy.principal import Role
+from tests.http.speech import admin_of, answer, assert_problem, audit, messages, usage
+from tests.support.house import House
+from tests.support.model_server import Reply
+
+DEMO = Path(__file__).parents[2] / "server" / "demo" / "acme"
+DOCUMENT = {"document_id", "title", "media_type", "bytes", "passages", "status", "created_at"}
+MARKDOWN = "# Returns\n\nA desk may be returned within thirty days.\n"
+
+
+async def send(
+    client: httpx.AsyncClient, name: str, data: bytes | str, *, kind: str = "", **fields: str
+) -> httpx.Response:
+    """Upload a file."""
+    file = (name, data, kind) if kind else (name, data)
+    return await client.post("/v1/documents", files={"file": file}, data=fields)
+
+
+async def listed(client: httpx.AsyncClient) -> list[dict]:
+    """The tenant's documents."""
+    items: list[dict] = (await client.get("/v1/documents", params={"limit": 200})).json()["items"]
+    return items
+
+
+@pytest.fixture
+async def boss(product: House) -> httpx.AsyncClient:
+    """An admin of acme."""
+    async with product.client("acme", "boss", Role.ADMIN) as client:
+        yield client
+
+
+class TestUploads:
+    @pytest.mark.parametrize(
+        ("name", "media_type"),
+        [
+            ("returns.md", "text/markdown"),
+            ("opening-hours.txt", "text/plain"),
+            ("catalogue.html", "text/html"),
+            ("careers.pdf", "application/pdf"),
+        ],
+    )
+    async def test_a_file_of_each_kind_becomes_a_document_once(
+        self, boss: httpx.AsyncClient, name: str, media_type: str
+    ) -> None:
+        data = (DEMO / name).read_bytes()
+        first = await send(boss, name, data)
+        again = await send(boss, f"copy of {name}", data, title="Another title")
+        assert (first.status_code, again.status_code) == (201, 200)
+        document = first.json()
+        assert set(document) == DOCUMENT
+        assert UUID(document["document_id"])
+        assert document["media_type"] == media_type
+        assert document["bytes"] == len(data)
+        assert document["passages"] >= 1
+        assert document["status"] == "ready"
+        assert document["title"]
+        assert datetime.fromisoformat(document["created_at"]).tzinfo
+        assert again.json() == document
+        shown = await boss.get(f"/v1/documents/{document['document_id']}")
+        assert shown.json() == document
+        assert document in await listed(boss)
+
+    async def test_a_title_that_is_sent_is_taken(self, boss: httpx.AsyncClient) -> None:
+        sent = await send(boss, "x.txt", "Some words about nothing.", title=" Spam &  Eggs 🥚 ")
+        assert sent.json()["title"] == "Spam & Eggs 🥚"
+
+    async def test_a_blank_title_is_none(self, boss: httpx.AsyncClient) -> None:
+        assert (await send(boss, "b.md", "# Own\n\nblank", title=" ")).json()["title"] == "Own"
+
+    @pytest.mark.parametrize("title", ["x" * 201, "a\0b"])
+    async def test_a_title_no_store_can_hold_is_refused(
+        self, boss: httpx.AsyncClient, title: str
+    ) -> None:
+        before = await listed(boss)
+        assert_problem(await send(boss, "t.md", "# T\n\ntitled", title=title), 422, "title")
+        assert await listed(boss) == before
+
+    @pytest.mark.parametrize(
+        "name", ["../../etc/passwd.md", "a\\b.md", "ünï.md", "x" * 300 + ".md"]
+    )
+    async def test_a_name_is_only_a_name(self, boss: httpx.AsyncClient, name: str) -> None:
+        sent = await send(boss, name, f"unheaded text of {name}", kind="text/markdown")
+        assert sent.status_code == 201
+        assert "/" not in sent.json()["title"]
+
+    async def test_what_was_uploaded_is_found_and_counted(self, product: House) -> None:
+        tenant = await product.new_tenant("counter")
+        async with product.client(tenant, "boss", Role.ADMIN) as client:
+            sent = await send(client, "z.md", "# Zebras\n\nA zebra has stripes.")
+            response = await client.post("/v1/search", json={"query": "zebra"})
+        [item] = response.json()["items"]
+        assert set(item) == {"passage_id", "document_id", "title", "text", "score"}
+        assert item["document_id"] == sent.json()["document_id"]
+        assert item["title"] == "Zebras"
+        assert "stripes" in item["text"]
+        assert item["score"] > 0
+        assert (await usage(product, tenant))["embedding_tokens"] >= 2
+        assert [e["action"] for e in await audit(product, tenant)] == ["document.add"]
+
+    async def test_the_same_file_of_two_tenants_is_two_documents(self, product: House) -> None:
+        ids = []
+        for tenant in ("acme", "globex"):
+            async with product.client(tenant, "boss", Role.ADMIN) as client:
+                sent = await send(client, "same.md", "# Same\n\nThe same in both.")
+                assert sent.status_code == 201
+                ids.append(sent.json()["document_id"])
+        assert ids[0] != ids[1]
+
+    async def test_a_plan_holds_so_many_documents(self, product: House) -> None:
+        tenant = await product.new_tenant("small", documents=1)
+        async with product.client(tenant, "boss", Role.ADMIN) as client:
+            assert (await send(client, "1.txt", "one")).status_code == 201
+            assert_problem(await send(client, "2.txt", "two"), 429, says="1 documents")
+            assert (await send(client, "1.txt", "one")).status_code == 200
+            [document] = await listed(client)
+            await client.delete(f"/v1/documents/{document['document_id']}")
+            assert (await send(client, "2.txt", "two")).status_code == 201
+
+
+BROKEN_PDF = b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\ntrailer\n<<>>"
+UNREADABLE = {
+    "zip": ("a.docx", b"PK\x03\x04rest", 415, "ZIP archive or an Office document"),
+    "image": ("a.png", b"\x89PNG\r\n\x1a\nrest", 415, "PNG image"),
+    "image in disguise": ("a.md", b"\xff\xd8\xff\xe0rest", 415, "JPEG image"),
+    "binary": ("a.txt", bytes(range(256)) * 40, 415, "binary"),
+    "extension": ("a.csv", b"a,b\n1,2\n", 415, ".csv"),
+    "broken pdf": ("a.pdf", BROKEN_PDF, 422, "file"),
+    "pdf in name only": ("a.pdf", b"just words", 422, "file"),
+    "empty": ("a.md", b"", 422, "empty"),
+    "blank": ("a.md", b" \n\t\n", 422, "empty"),
+    "no text": ("a.html", b"<html><body><script>x</script></body></html>", 422, "no text"),
+}
+
+
+class TestRefusedUploads:
+    @pytest.mark.parametrize("kind", UNREADABLE)
+    async def test_a_file_we_cannot_read_is_refused_with_the_reason(
+        self, product: House, boss: httpx.AsyncClient, kind: str
+    ) -> None:
+        name, data, status, reason = UNREADABLE[kind]
+        before, trail = await listed(boss), await audit(product, "acme")
+        refused = await send(boss, name, data)
+        assert_problem(refused, status, "file" if status == 422 else None, says=reason)
+        assert await listed(boss) == before
+        assert product.model.embedding_requests == []
+        [event] = (await audit(product, "acme"))[: -len(trail)]
+        assert (event["outcome"], event["attributes"]["status"]) == ("refused", status)
+
+    async def test_an_embedding_that_fails_leaves_nothing(
+        self, product: House, boss: httpx.AsyncClient
+    ) -> None:
+        before, text = await listed(boss), "# Unlucky\n\nNever embedded."
+        product.model.script_embeddings(*[Reply.error(500)] * 2)
+        assert_problem(await send(boss, "u.md", text), 502)
+        assert await listed(boss) == before
+        product.model.forget()
+        assert (await send(boss, "u.md", text)).status_code == 201
+
+    async def test_a_missing_file_is_named(self, boss: httpx.AsyncClient) -> None:
+        other = {"document": ("a.md", MARKDOWN)}
+        assert_problem(await boss.post("/v1/documents", files=other), 422, "file")
+        assert_problem(await boss.post("/v1/documents"), 422, "file")
+
+    async def test_a_file_that_is_no_file_is_named(self, boss: httpx.AsyncClient) -> None:
+        body = {"file": (None, "words")}
+        assert_problem(await boss.post("/v1/documents", files=body), 422, "file")
+
+    @pytest.mark.parametrize(
+        ("kind", "body"),
+        [
+            ("application/json", b'{"file": "a.md"}'),
+            ("text/markdown", MARKDOWN.encode()),
+            ("application/x-www-form-urlencoded", b"file=words"),
+        ],
+    )
+    async def test_an_upload_is_multipart(
+        self, boss: httpx.AsyncClient, kind: str, body: bytes
+    ) -> None:
+        headers = {"content-type": kind}
+        refused = await boss.post("/v1/documents", content=body, headers=headers)
+        assert_problem(refused, 415, says="multipart/form-data")
+
+    @pytest.mark.parametrize("kind", ["multipart/form-data", "multipart/form-data; boundary=x"])
+    async def test_a_multipart_body_that_is_none_is_refused(
+        self, boss: httpx.AsyncClient, kind: str
+    ) -> None:
+        headers = {"content-type": kind}
+        refused = await boss.post("/v1/documents", content=b"nonsense", headers=headers)
+        assert_problem(refused, 422)
+
+    async def test_a_file_over_25_mebibytes_is_a_413(self, boss: httpx.AsyncClient) -> None:
+        just_over = b"a" * (25 * 2**20 + 1)
+        assert_problem(await send(boss, "big.txt", just_over), 413)
+
+    async def test_a_file_far_over_the_limit_is_a_413(self, boss: httpx.AsyncClient) -> None:
+        assert_problem(await send(boss, "big.txt", b"a" * (26 * 2**20)), 413)
+        assert (await boss.get("/v1/documents")).status_code == 200
+
+    async def test_a_large_file_of_who_may_not_is_refused_and_not_cut_off(
+        self, product: House
+    ) -> None:
+        big = b"a" * (26 * 2**20)
+        async with product.client("acme") as member:
+            assert_problem(await send(member, "big.txt", big), 403)
+            member.headers["authorization"] = "Bearer nothing"
+            assert_problem(await send(member, "big.txt", big), 401)
+
+    async def test_only_who_may_write_uploads(self, product: House) -> None:
+        async with product.client("acme") as member:
+            assert_problem(await send(member, "a.md", MARKDOWN), 403)
+            assert_problem(await member.delete(f"/v1/documents/{uuid4()}"), 403)
+            assert (await member.get("/v1/documents")).status_code == 200
+
+
+class TestDeletion:
+    async def test_a_deleted_document_is_gone_from_everywhere(self, product: House) -> None:
+        tenant = await product.new_tenant("deleter")
+        async with product.client(tenant, "boss", Role.ADMIN) as client:
+            document = (await send(client, "w.md", "# W\n\nwalrus tusk")).json()
+            product.model.script(Reply.text("It says so [1]."))
+            said = await answer(client, "walrus tusk")
+            url = f"/v1/documents/{document['document_id']}"
+            deleted = await client.delete(url)
+            assert (deleted.status_code, deleted.content) == (204, b"")
+            assert_problem(await client.get(url), 404)
+            assert_problem(await client.delete(url), 404)
+            assert await listed(client) == []
+            found = await client.post("/v1/search", json={"query": "walrus tusk"})
+            assert found.json()["items"] == []
+            await answer(client, "walrus tusk")
+            prompt = product.model.chat_requests[-1]["messages"][0]["content"]
+            assert "</passage>" not in prompt
+            assert len(await messages(client, said["thread_id"])) == 2
+            assert (await send(client, "w.md", "# W\n\nwalrus tusk")).status_code == 201
+
+    async def test_anothers_document_is_one_that_never_was(self, product: House) -> None:
+        async with product.client("acme", "boss", Role.ADMIN) as acme:
+            own = (await send(acme, "own.md", "# Own\n\nonly acme has aardvarks")).json()
+        async with product.client("globex", "boss", Role.ADMIN) as globex:
+            for method in ("GET", "DELETE"):
+                answers = [
+                    await globex.request(method, f"/v1/documents/{document}")
+                    for document in (own["document_id"], uuid4())
+                ]
+                assert_problem(answers[0], 404)
+                assert answers[0].content == answers[1].content
+            found = await globex.post("/v1/search", json={"query": "only acme has aardvarks"})
+            assert "aardvark" not in found.text
+            assert own["document_id"] not in found.text + (await globex.get("/v1/documents")).text
+        async with product.client("acme") as acme:
+            assert (await acme.get(f"/v1/documents/{own['document_id']}")).json() == own
+            found = await acme.post("/v1/search", json={"query": "only acme has aardvarks"})
+            assert found.json()["items"][0]["document_id"] == own["document_id"]
+
+
+class TestLists:
+    async def test_documents_are_listed_latest_first_in_pages(self, product: House) -> None:
+        tenant = await product.new_tenant("librarian")
+        async with product.client(tenant, "boss", Role.ADMIN) as client:
+            made = [
+                (await send(client, f"{n}.txt", f"text {n}")).json()["document_id"]
+                for n in range(5)
+            ]
+            found, query = [], {"limit": 2}
+            for size in (2, 2, 1):
+                page = (await client.get("/v1/documents", params=query)).json()
+                assert len(page["items"]) == size
+                found += [item["document_id"] for item in page["items"]]
+                query["cursor"] = page["next_cursor"]
+        assert found == made[::-1]
+        assert query["cursor"] is None
+
+    @pytest.mark.parametrize("limit", [1, 50])
+    async def test_a_search_gives_up_to_its_limit(
+        self, boss: httpx.AsyncClient, limit: int
+    ) -> None:
+        for n in range(3):
+            await send(boss, f"{n}.txt", f"kangaroo {n}")
+        found = await boss.post("/v1/search", json={"query": "kangaroo", "limit": limit})
+        scores = [item["score"] for item in found.json()["items"]]
+        assert scores == sorted(scores, reverse=True)
+        assert 1 <= len(scores) <= limit
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({"query": "x", "limit": 0}, "limit"),
+            ({"query": "x", "limit": 51}, "limit"),
+            ({"query": "x", "limit": "5"}, "limit"),
+            ({"query": "x", "limit": True}, "limit"),
+            ({"query": ""}, "query"),
+            ({"query": "  "}, "query"),
+            ({"query": "x" * 4001}, "query"),
+            ({"query": "a\0b"}, "query"),
+            ({"query": None}, "query"),
+            ({}, "query"),
+            ({"query": "x", "tenant_id": "acme"}, "tenant_id"),
+        ],
+    )
+    async def test_a_search_that_makes_no_sense_is_refused(
+        self, boss: httpx.AsyncClient, body: dict, field: str
+    ) -> None:
+        assert_problem(await boss.post("/v1/search", json=body), 422, field)
+
+    @pytest.mark.parametrize(
+        "query", ["'; drop table passages; --", "a & b | !c:*", "%s %(x)s", "🦊"]
+    )
+    async def test_a_query_is_only_words(self, boss: httpx.AsyncClient, query: str) -> None:
+        assert (await boss.post("/v1/search", json={"query": query})).status_code == 200
+
+
+async def test_the_free_plan_exists(product: House) -> None:
+    async with admin_of(product) as admin:
+        plan = admin.plan(PlanId("free"))
+    assert plan is not None
+    assert plan.documents == 50

@@ -1,0 +1,221 @@
+"""Every door of the HTTP interface, asked by a stranger, by who lacks the scope, and by a rival.
+
+A new route without a row here fails: `test_every_door_has_a_row`.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+from fastapi.routing import RouteContext, iter_route_contexts
+
+from server.access import ScopedRoute
+from server.app import create_app
+from storage.control import control
+from tenancy.principal import SCOPES_OF_ROLE, Role, Scope
+from tests.support.house import House
+
+PUBLIC = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/assets", "/openapi.json"}
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """A route: its scope, what to send, and whose id of acme's it takes, in the path or body."""
+
+    method: str
+    path: str
+    scope: Scope
+    names: str | None = None
+    json: Any = None
+    files: Any = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}" + (" of a thread" if self.in_body else "")
+
+    @property
+    def in_body(self) -> bool:
+        return self.names is not None and "{" not in self.path
+
+    def request(self, named: object) -> dict[str, Any]:
+        """The request for the thing `named`."""
+        path = (
+            self.path
+            if self.in_body or self.names is None
+            else self.path.format(**{self.names: named})
+        )
+        body = {**self.json, self.names: str(named)} if self.in_body else self.json
+        return {"method": self.method, "url": path, "json": body, "files": self.files}
+
+
+RESUME = {"resume": {"decisions": [{"type": "approve"}]}}
+FILE = {"file": ("door.txt", b"What stands behind a door.")}
+DOORS = [
+    Door("POST", "/v1/chat", Scope.CHAT, json={"message": "Hi"}),
+    Door("POST", "/v1/chat", Scope.CHAT, "thread_id", json={"message": "Hi"}),
+    Door("POST", "/v1/chat", Scope.CHAT, "thread_id", json={"message": "Hi", "stream": True}),
+    Door("POST", "/v1/chat", Scope.CHAT, "thread_id", json=RESUME),
+    Door("GET", "/v1/runs/{run_id}", Scope.THREADS_READ, "run_id"),
+    Door("POST", "/v1/threads", Scope.THREADS_WRITE, json={}),
+    Door("GET", "/v1/threads", Scope.THREADS_READ),
+    Door("GET", "/v1/threads/{thread_id}", Scope.THREADS_READ, "thread_id"),
+    Door("DELETE", "/v1/threads/{thread_id}", Scope.THREADS_WRITE, "thread_id"),
+    Door("POST", "/v1/documents", Scope.DOCUMENTS_WRITE, files=FILE),
+    Door("GET", "/v1/documents", Scope.DOCUMENTS_READ),
+    Door("GET", "/v1/documents/{document_id}", Scope.DOCUMENTS_READ, "document_id"),
+    Door("DELETE", "/v1/documents/{document_id}", Scope.DOCUMENTS_WRITE, "document_id"),
+    Door("POST", "/v1/search", Scope.SEARCH, json={"query": "doors"}),
+    Door("GET", "/v1/tools", Scope.THREADS_READ),
+    Door("GET", "/v1/quota", Scope.THREADS_READ),
+    Door("GET", "/v1/usage", Scope.USAGE_READ),
+    Door("GET", "/v1/audit", Scope.AUDIT_READ),
+    Door("POST", "/v1/keys", Scope.KEYS_WRITE, json={"subject": "robot"}),
+    Door("GET", "/v1/keys", Scope.KEYS_WRITE),
+    Door("DELETE", "/v1/keys/{key_id}", Scope.KEYS_WRITE, "key_id"),
+]
+NAMING = [door for door in DOORS if door.names is not None]
+STAYING = [door for door in NAMING if door.method != "DELETE" and door.json is not RESUME]
+LISTING = [door for door in DOORS if door.method == "GET" and door.names is None]
+
+
+@pytest.fixture(scope="module")
+async def acmes(product: House) -> dict[str, str]:
+    """One of each thing of acme's, all with a word that nobody else's things have."""
+    async with product.client("acme", "boss", Role.ADMIN) as boss:
+        said = (await boss.post("/v1/chat", json={"message": "acmecanary"})).json()
+        upload = {"file": ("acmecanary.md", b"# acmecanary\n\nacmecanary doors")}
+        document = (await boss.post("/v1/documents", files=upload)).json()
+        key = (await boss.post("/v1/keys", json={"subject": "acmecanary"})).json()
+    return {
+        "thread_id": said["thread_id"],
+        "run_id": said["run_id"],
+        "document_id": document["document_id"],
+        "key_id": key["key_id"],
+    }
+
+
+@pytest.fixture
+async def rival(product: House) -> AsyncIterator[httpx.AsyncClient]:
+    """Who may do everything in a tenant of its own, on a plan that never refuses."""
+    limits = {"requests_per_minute": -1, "concurrent_runs": -1, "tokens_per_minute": -1}
+    with_tenant = await _tenant_once(product, "rival", limits)
+    async with product.client(with_tenant, "boss", Role.ADMIN) as client:
+        yield client
+
+
+async def _tenant_once(product: House, name: str, limits: dict[str, int]) -> str:
+    with control(product.stores.owner()) as admin:
+        known = {row["tenant_id"] for row in admin.tenants()}
+    return name if name in known else await product.new_tenant(name, **limits)
+
+
+def routes(product: House) -> Iterator[RouteContext]:
+    """Every route of the application that is not public, whatever it is made of."""
+    for context in iter_route_contexts(create_app(product.services, version="test").routes):
+        if context.path not in PUBLIC:
+            yield context
+
+
+async def test_every_door_has_a_row(product: House) -> None:
+    declared = {
+        (method, context.path, getattr(context.endpoint, "scope", None))
+        for context in routes(product)
+        for method in context.methods or ["any"]
+    }
+    assert declared == {(door.method, door.path, door.scope) for door in DOORS}
+
+
+async def test_every_id_in_a_path_is_asked_for_as_a_rival(product: House) -> None:
+    named = {
+        (method, context.path)
+        for context in routes(product)
+        for method in context.methods or ["any"]
+        if "{" in (context.path or "")
+    }
+    assert named == {(door.method, door.path) for door in NAMING if not door.in_body}
+
+
+async def test_every_door_checks_its_scope(product: House) -> None:
+    assert all(isinstance(context.original_route, ScopedRoute) for context in routes(product))
+
+
+async def test_the_open_doors_are_the_ones_we_know(product: House) -> None:
+    async with httpx.AsyncClient(base_url=product.url) as nobody:
+        openapi = (await nobody.get("/openapi.json")).json()
+        for path in PUBLIC - {"/docs/assets"}:
+            assert (await nobody.get(path)).status_code in {200, 307}
+    described = {
+        (method.upper(), path) for path, methods in openapi["paths"].items() for method in methods
+    }
+    assert described == {(door.method, door.path) for door in DOORS}
+
+
+@pytest.mark.parametrize("door", DOORS, ids=str)
+async def test_a_stranger_is_turned_away(product: House, door: Door) -> None:
+    async with httpx.AsyncClient(base_url=product.url) as nobody:
+        response = await nobody.request(**door.request(uuid4()))
+    assert response.status_code == 401
+    assert response.headers["www-authenticate"] == "Bearer"
+    assert response.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("door", DOORS, ids=str)
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.MEMBER, Role.ADMIN, Role.SERVICE])
+async def test_who_lacks_the_scope_is_turned_away(
+    product: House, acmes: dict[str, str], door: Door, role: Role
+) -> None:
+    lacking = sorted(scope.value for scope in Scope if scope is not door.scope)
+    if role in {Role.VIEWER, Role.MEMBER} and door.scope not in SCOPES_OF_ROLE[role]:
+        lacking = None  # the whole role is not enough
+    named = acmes[door.names] if door.names else None
+    async with product.client("acme", "boss", role, scopes=lacking) as client:
+        response = await client.request(**door.request(named))
+    assert response.status_code == 403
+    assert door.scope.value in response.json()["detail"]
+
+
+@pytest.mark.parametrize("door", NAMING, ids=str)
+async def test_a_rival_asks_for_what_never_was(
+    product: House, acmes: dict[str, str], rival: httpx.AsyncClient, door: Door
+) -> None:
+    assert door.names is not None
+    foreign = await rival.request(**door.request(acmes[door.names]))
+    missing = await rival.request(**door.request(uuid4()))
+    assert foreign.status_code == missing.status_code == 404
+    assert foreign.content == missing.content
+    same = {"content-type", "content-length"}
+    assert set(foreign.headers) == set(missing.headers)
+    assert [foreign.headers[name] for name in same] == [missing.headers[name] for name in same]
+    assert acmes[door.names] not in foreign.text
+    assert product.model.chat_requests == []
+
+
+@pytest.mark.parametrize("door", LISTING, ids=str)
+async def test_a_rivals_lists_hold_nothing_of_acmes(
+    acmes: dict[str, str], rival: httpx.AsyncClient, door: Door
+) -> None:
+    response = await rival.request(**door.request(None))
+    assert response.status_code == 200
+    assert "acmecanary" not in response.text
+    if door.path != "/v1/audit":  # it says which ids the rival itself asked for
+        assert not any(each in response.text for each in acmes.values())
+
+
+async def test_a_rival_finds_nothing_of_acmes(
+    product: House, acmes: dict[str, str], rival: httpx.AsyncClient
+) -> None:
+    found = await rival.post("/v1/search", json={"query": "acmecanary doors"})
+    assert acmes["document_id"] not in found.text
+    assert (await rival.post("/v1/chat", json={"message": "acmecanary doors"})).status_code == 200
+    system, *_ = product.model.chat_requests[-1]["messages"]
+    assert "acmecanary" not in system["content"]
+
+
+@pytest.mark.parametrize("door", STAYING, ids=str)
+async def test_acme_itself_is_let_in(product: House, acmes: dict[str, str], door: Door) -> None:
+    assert door.names is not None
+    async with product.client("acme", "boss", Role.ADMIN) as boss:
+        response = await boss.request(**door.request(acmes[door.names]))
+    assert response.status_code == 200
