@@ -17,8 +17,9 @@ def sound(answer: AIMessage) -> AIMessage:
     Some endpoints give every message the same id: the thread would take a second one for a
     correction of the first. A call whose arguments no store holds counts as unreadable.
     """
-    readable = [call for call in answer.tool_calls if _is_writable(call)]
-    broken = [_unreadable(call) for call in answer.tool_calls if not _is_writable(call)]
+    whole, cut = _whole_calls(answer)
+    readable = [call for call in whole if _is_writable(call)]
+    broken = [_unreadable(call) for call in (*whole, *cut) if call not in readable]
     update = {
         "content": clean(answer.text),
         "id": answer.id if (answer.id or "").startswith(_OWN_ID) else str(uuid4()),
@@ -32,6 +33,14 @@ def without_calls(answer: AIMessage, instead: str) -> AIMessage:
     """The answer as the last word: its text, or `instead` where it only asked for tools."""
     update = {"content": answer.text or instead, "tool_calls": [], "invalid_tool_calls": []}
     return answer.model_copy(update=update)
+
+
+def _whole_calls(answer: AIMessage) -> tuple[list[ToolCall], list[ToolCall]]:
+    """The calls, and the one that the output limit cut off: LangChain guesses how it would end."""
+    over_limit = answer.response_metadata.get("finish_reason") == "length"
+    if not over_limit or answer.invalid_tool_calls:  # it was not guessed but called unreadable
+        return answer.tool_calls, []
+    return answer.tool_calls[:-1], answer.tool_calls[-1:]
 
 
 def _is_writable(call: ToolCall) -> bool:

@@ -8,6 +8,7 @@ from html import unescape
 MAX_SENTENCE = 400  # characters quoted of one: more is a paragraph
 WRAPPED = 60  # a plain line this long was probably wrapped, and goes on in the next
 LONGEST_TITLE = 8  # words
+SENTENCE_ENDS = ".!?"
 NO_TITLE = set(".!?:;,|0123456789")
 
 QUOTED = r"""(?:"[^"]*"|'[^']*')"""  # XML's writers choose the quote by what is inside
@@ -61,7 +62,7 @@ def _of_passage(number: str, text: str) -> Iterator[Quotable]:
     lines = list(_unwrapped(text.splitlines()))
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         bare = _bare(line)
-        if HEADING.match(line) or (_is_title(bare) and following and not _is_title(following)):
+        if _is_heading(line, bare, following):
             heading, lead = bare, ""
         elif bare.endswith(":"):
             lead = bare.rstrip(": ")  # of a list, or of a table: its first row
@@ -69,6 +70,12 @@ def _of_passage(number: str, text: str) -> Iterator[Quotable]:
             lead = lead if ITEM.match(line) or "|" in line else ""
             for sentence in _sentences(bare):
                 yield Quotable(number, sentence, ", ".join(filter(None, (heading, lead))))
+
+
+def _is_heading(line: str, bare: str, following: str) -> bool:
+    if HEADING.match(line) or (" > " in bare and bare[-1] not in SENTENCE_ENDS):
+        return True  # of its own, or the path of headings that a passage begins with
+    return bool(_is_title(bare) and following and not _is_title(following))
 
 
 def _is_title(line: str) -> bool:

@@ -247,8 +247,9 @@ def env_example() -> str:
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"; did you mean {near[0]}?" if near else "."
+    bare = {each.removeprefix(PREFIX): each for each in known}  # all share it: it says nothing
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), list(bare), n=1)
+    hint = f"; did you mean {bare[near[0]]}?" if near else "."
     return f"{name} is no setting{hint}"
 
 

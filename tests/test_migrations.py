@@ -106,9 +106,14 @@ def test_a_file_that_ran_and_is_gone_is_refused(empty: DatabaseUrls) -> None:
         migrate(empty.owner, FILES[:-1])
 
 
-def test_a_file_that_fails_leaves_nothing_of_itself(empty: DatabaseUrls) -> None:
-    bad = Migration(NEXT, "bad", "create table control.half (x int); select 1 / 0")
-    with pytest.raises(psycopg.errors.DivisionByZero):
+@pytest.mark.parametrize(
+    "failing",
+    ["select 1 / 0", f"insert into control.migrations values ({NEXT}, 'its own record', 'x')"],
+    ids=["itself", "its record"],
+)
+def test_a_file_that_fails_leaves_nothing_of_itself(empty: DatabaseUrls, failing: str) -> None:
+    bad = Migration(NEXT, "bad", f"create table control.half (x int); {failing}")
+    with pytest.raises((psycopg.errors.DivisionByZero, psycopg.errors.UniqueViolation)):
         migrate(empty.owner, (*FILES, bad))
     assert applied(empty) == [file.name for file in FILES]
     with psycopg.connect(empty.owner) as conn:

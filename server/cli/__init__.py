@@ -10,6 +10,8 @@ from importlib import import_module
 import typer
 
 if typing.TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tenancy.errors import TenantryError
 
 COMMANDS = (
@@ -33,8 +35,8 @@ app = typer.Typer(
 )
 
 
-def main() -> None:
-    """Run a command: exit 0 done, 1 failed, 2 for usage or settings."""
+def main(arguments: "Sequence[str] | None" = None) -> None:
+    """Run a command, and exit: 0 done, 1 failed, 2 for usage or settings."""
     import os
 
     os.environ.setdefault("LANGGRAPH_STRICT_MSGPACK", "true")  # read when langgraph is imported
@@ -43,7 +45,7 @@ def main() -> None:
     from tenancy.errors import TenantryError
 
     try:
-        app()
+        app(arguments)
     except TenantryError as error:
         sys.stderr.write(f"tenantry: {_sentence(error)}\n")
         sys.exit(_exit_code(error))

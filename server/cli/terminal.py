@@ -109,6 +109,6 @@ def pairs(arguments: Sequence[str]) -> dict[str, str]:
 def duration(text: str) -> datetime.timedelta:
     """A duration such as `90s`, `15m`, `1h` or `7d`; raises `Invalid`."""
     number, unit = text[:-1], text[-1:]
-    if unit not in UNITS or not number.isdigit() or not 0 < int(number) < 10**6:
+    if unit not in UNITS or not number.isdecimal() or not 0 < int(number) < 10**6:
         raise Invalid("--ttl", "must be like 90s, 15m, 1h or 7d")
     return datetime.timedelta(seconds=int(number) * UNITS[unit])

@@ -21,7 +21,7 @@ TENANTS = {
     TenantId("acme"): ("Acme Office Supply", PlanId("pro")),
     TenantId("globex"): ("Globex Workspace", PlanId("free")),
 }
-QUESTION = "Within how many days of delivery can I return an item?"
+QUESTION = "What does the standing desk cost?"
 ORDERS = "orders.csv"
 ORDER_TOOL = "order_status"
 TOKEN_LIFE = timedelta(hours=12)

@@ -1,6 +1,7 @@
 """Whatever a model asks for, the gate decides; whatever a tool does, the run answers."""
 
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -198,6 +199,15 @@ class TestCalls:
             await answer(client)
         assert len(told(product)) == 2
         assert "not valid JSON" in " ".join(told(product))
+
+    async def test_a_call_that_the_output_limit_cut_off_does_not_run(self, product: House) -> None:
+        whole = Reply.tool_calls(("whose", {}), ("current_time", '{"timezone": "Asia/Tokyo'))
+        for streamed in (False, True):
+            product.model.script(replace(whole, finish_reason="length"))
+            async with product.client("equipped") as client:
+                await ask(client, stream=streamed)
+            assert "I am the tool of equipped." in told(product)
+            assert "not valid JSON" in " ".join(told(product))
 
     @pytest.mark.xfail(strict=True, reason="LangChain completes the JSON of a streamed call")
     async def test_arguments_that_broke_off_in_a_stream_are_no_arguments(

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def kill_some(stores: Stores, log: Log, kills: int) -> None:
         child = os.fork()
         if child == 0:
             DICE.seed(os.getpid())
-            asyncio.run(turns(stores, log, lambda: os.write(tells, b".")))
+            asyncio.run(turns(stores, log, partial(os.write, tells, b".")))
         os.close(tells)
         os.read(hears, 1)  # its first turn: however slow the machine, each life is worth something
         time.sleep(DICE.uniform(0, LONGEST_LIFE))

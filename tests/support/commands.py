@@ -80,10 +80,10 @@ class Terminal:
         """A command that serves, until the block ends."""
         process = self.start(*words)
         try:
-            process.wait_ready()
-            yield process
+            yield process.wait_ready()
         finally:
-            process.stop()
+            code = process.stop()
+        assert code == 0
 
     def _command(self, words: tuple[str, ...], data_dir: Path | None) -> list[str]:
         return [TENANTRY, *words, "--data-dir", str(data_dir or self.data_dir)]

@@ -259,3 +259,9 @@ class TestReading:
     def test_a_sentence_said_twice_is_read_once(self) -> None:
         read = quotables([("1", "We ship daily."), ("2", "We ship daily.")])
         assert [quotable.number for quotable in read] == ["1"]
+
+
+async def test_the_heading_path_of_a_passage_is_not_quoted() -> None:
+    text = "Returns > How long you have\nAcme accepts returns within 30 days of delivery."
+    quotable = quotables([("1", text)])
+    assert [each.text for each in quotable] == ["Acme accepts returns within 30 days of delivery."]
