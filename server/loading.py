@@ -1,7 +1,7 @@
 """Files from disk into a tenant's knowledge, with a progress bar."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,7 @@ SUBJECT = SubjectId("cli")
 async def load_files(services: Services, tenant: Tenant, files: Sequence[Path]) -> dict[str, Any]:
     """Ingest `files`: how many were added and unchanged, and which failed, with the reason."""
     added, unchanged, failed = 0, 0, []
-    bar = Console(stderr=True)
-    for path in track(files, f"{tenant.tenant_id}: documents", console=bar, transient=True):
+    for path in _tracked(files, tenant):
         try:
             data = await asyncio.to_thread(path.read_bytes)
             _, new = await services.library.add(
@@ -35,6 +34,15 @@ async def load_files(services: Services, tenant: Tenant, files: Sequence[Path]) 
         else:
             added, unchanged = added + new, unchanged + (not new)
     return {"added": added, "unchanged": unchanged, "failed": failed}
+
+
+def _tracked(files: Sequence[Path], tenant: Tenant) -> Iterable[Path]:
+    """The files, with a bar for who watches and a line for a log."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        console.print(f"{tenant.tenant_id}: {len(files)} documents", highlight=False)
+        return files
+    return track(files, f"{tenant.tenant_id}: documents", console=console, transient=True)
 
 
 def _reason(error: Refusal | OSError) -> str:

@@ -168,5 +168,7 @@ class translated:  # reads as a word at its call sites
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, psycopg.Error) and error.sqlstate == LEASE_LOST:
             raise LeaseLost from error
-        if isinstance(error, AWAY) and not isinstance(error, psycopg.errors.QueryCanceled):
+        if isinstance(error, psycopg.errors.QueryCanceled):
+            raise Unavailable("The database took too long.") from error
+        if isinstance(error, AWAY):
             raise Unavailable("The database is not reachable.") from error

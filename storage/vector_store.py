@@ -5,11 +5,11 @@ of SQLAlchemy. It keeps the same rules: a transaction's first statement sets its
 a tenant there is no transaction.
 """
 
+import asyncio
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any, Never, Self
 from uuid import UUID
 
@@ -29,6 +29,7 @@ from tenancy.errors import Unavailable
 from tenancy.ids import TenantId, parse_tenant_id
 
 Filter = dict[str, Any]
+Opening = asyncio.Task[psycopg.AsyncConnection[Any]]
 
 ENGINE_SIZE = 4  # beside the pool of the turns, which is four times that
 COMPARISONS = frozenset({"$eq", "$ne", "$lt", "$lte", "$gt", "$gte"})
@@ -41,16 +42,9 @@ def tenant_engine(app_url: str, *, size: int = ENGINE_SIZE) -> AsyncEngine:
 
     `app_url` is the app role's. Nothing is opened yet; dispose of it in the loop that used it.
     """
-    connect = partial(
-        psycopg.AsyncConnection.connect,
-        app_url,
-        connect_timeout=2,
-        options="-c search_path=tenantry,public -c statement_timeout=30s"
-        " -c plan_cache_mode=force_custom_plan",  # one tenant's plan is not another's
-    )
     engine = create_async_engine(
         "postgresql+psycopg://",
-        async_creator=connect,
+        async_creator=_Connector(app_url),
         pool_size=size,
         max_overflow=0,
         pool_timeout=ACQUIRE_SECONDS,
@@ -59,6 +53,38 @@ def tenant_engine(app_url: str, *, size: int = ENGINE_SIZE) -> AsyncEngine:
     )
     event.listen(engine.sync_engine, "begin", _set_tenant)
     return engine
+
+
+class _Connector:
+    """Opens connections to the end: one given up half-way would wait a minute for its password."""
+
+    def __init__(self, app_url: str) -> None:
+        self._app_url = app_url
+        self._opening: set[Opening] = set()  # the loop alone would not keep them
+
+    async def __call__(self) -> psycopg.AsyncConnection[Any]:
+        opening: Opening = asyncio.create_task(self._open())
+        self._opening.add(opening)
+        opening.add_done_callback(self._opening.discard)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close)
+            raise
+
+    async def _open(self) -> psycopg.AsyncConnection[Any]:
+        return await psycopg.AsyncConnection.connect(
+            self._app_url,
+            connect_timeout=2,
+            options="-c search_path=tenantry,public -c statement_timeout=30s"
+            " -c plan_cache_mode=force_custom_plan",  # one tenant's plan is not another's
+        )
+
+
+def _close(opening: Opening) -> None:
+    """Close what nobody waits for any more."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().pgconn.finish()
 
 
 def _set_tenant(conn: Connection) -> None:

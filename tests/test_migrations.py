@@ -21,6 +21,7 @@ from tests.support.stores import PASSWORDS, Cluster
 FILES = all_migrations()
 each_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 NEXT = FILES[-1].number + 1
+OWN_RECORD = f"insert into control.migrations values ({NEXT}, 'its own', 'x')"  # noqa: S608
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_a_file_that_ran_and_is_gone_is_refused(empty: DatabaseUrls) -> None:
 
 @pytest.mark.parametrize(
     "failing",
-    ["select 1 / 0", f"insert into control.migrations values ({NEXT}, 'its own record', 'x')"],
+    ["select 1 / 0", OWN_RECORD],
     ids=["itself", "its record"],
 )
 def test_a_file_that_fails_leaves_nothing_of_itself(empty: DatabaseUrls, failing: str) -> None:

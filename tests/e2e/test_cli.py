@@ -1,5 +1,6 @@
 """Every command of the contract, beside a running server and without one."""
 
+import asyncio
 import json
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from server.cli import main
 from storage import embedded
-from tests.support.commands import Foreground, Terminal, wait_until
+from tests.support.commands import Foreground, Terminal, free_port, wait_until
+from tests.support.model_server import ModelServer
 from tests.support.stores import open_folder
 
 ISSUER = "https://idp.example/"
@@ -206,6 +208,7 @@ def lamps(shop: Shop) -> dict[str, Any]:
     (folder / "tape.mp3").write_bytes(b"ID3\x04\x00\x00" + bytes(range(256)))
     done = shop.terminal.run("ingest", "--tenant", "lumen", "--json", str(folder))
     assert done.returncode == 1
+    assert done.stderr == "lumen: 3 documents\n"
     counts: dict[str, Any] = json.loads(done.stdout)
     return counts
 
@@ -337,6 +340,29 @@ def test_without_a_server_commands_do_their_work_in_process(alone: Terminal) -> 
     assert done.returncode == 0
     assert alone.ok("worker", "--once") == ""
     assert alone.json("migrate") == {"applied": []}
+
+
+async def test_preferences_reach_the_model(alone: Terminal, model: ModelServer) -> None:
+    alone.ok("tenant", "set", "lumen", "language=Esperanto", "persona=a lighthouse keeper")
+    online = alone.but(OPENAI_BASE_URL=model.base_url, TENANTRY_MODEL="scripted")
+    done = await asyncio.to_thread(online.run, "chat", "--tenant", "lumen", "Hello?")
+    assert done.returncode == 0, done.stderr
+    system = model.chat_requests[-1]["messages"][0]["content"]
+    assert "Esperanto" in system
+    assert "a lighthouse keeper" in system
+
+
+def test_the_doctor_says_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://app@127.0.0.1:{free_port()}/db")
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{free_port()}")
+    with pytest.raises(SystemExit) as ended:
+        main(["doctor", "--json", "--data-dir", str(tmp_path)])
+    assert ended.value.code == 1
+    (failed,) = [each for each in json.loads(capsys.readouterr().out) if not each["ok"]]
+    assert failed["check"] == "stores"
+    assert "DATABASE_URL: connection" in failed["detail"]
 
 
 def test_a_command_alone_starts_and_stops_what_it_needs(tmp_path: Path) -> None:

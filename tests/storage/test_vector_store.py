@@ -1,6 +1,7 @@
 """The LangChain face of the passages: one tenant, one model, reading only."""
 
 import asyncio
+import gc
 import json
 import random
 import re
@@ -31,7 +32,7 @@ from storage.vector_store import TenantPGVectorStore, tenant_engine
 from tenancy.document import Document, DocumentStatus, NewPassage
 from tenancy.errors import Invalid, Unavailable
 from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
-from tests.storage.makers import ACME, GLOBEX, away, kill_backends
+from tests.storage.makers import ACME, GLOBEX, away, kill_backends, superuser
 from tests.support.stores import Cluster
 
 PAGE = Path(__file__).parents[2] / "docs" / "vector-store.md"
@@ -39,7 +40,7 @@ MODEL = "offline-minilm"
 AXES = ("east", "north", "up")
 EAST = [1.0, 0.0, 0.0]
 ROUNDS = 200
-BOUND = 0.005  # seconds: about when a search is on the wire
+LATEST = 0.01  # seconds: by then a search, or a connection, is under way
 
 UNSAFE_FILTERS: dict[str, Any] = {
     "another tenant": {"tenant_id": "acme"},
@@ -621,7 +622,7 @@ async def test_tenants_on_two_connections_never_see_each_other(
     finished = cancelled = 0
     for _ in range(ROUNDS):
         tasks = [asyncio.create_task(ask(*each)) for each in opened * 2]
-        await asyncio.sleep(chance.uniform(0, BOUND))
+        await asyncio.sleep(chance.uniform(0, LATEST))
         for task in chance.sample(tasks, 2):
             task.cancel()
         for found in await asyncio.gather(*tasks, return_exceptions=True):
@@ -638,6 +639,45 @@ async def test_tenants_on_two_connections_never_see_each_other(
     assert engine.sync_engine.pool.checkedout() == 0
     for _, store in opened:
         assert await store.asimilarity_search("east")
+
+
+async def test_a_cancelled_connecting_leaves_nothing_half_open(
+    servers: Cluster, stores: Stores, acme: Shelf
+) -> None:
+    """What only the garbage collector would end holds a place at the server for a minute."""
+    engine = tenant_engine(stores.app_url, size=1)
+    bound = engine.execution_options(tenant_id=ACME)
+
+    async def connect() -> None:
+        async with bound.connect() as conn:
+            await conn.invalidate()  # the next one opens another
+
+    gc.disable()
+    try:
+        for each in range(60):
+            opening = asyncio.create_task(connect())
+            await asyncio.sleep(each / 60 * LATEST)
+            opening.cancel()
+            await asyncio.gather(opening, return_exceptions=True)
+        assert await _open_besides(servers, stores) == 0
+    finally:
+        gc.enable()
+        await engine.dispose()
+
+
+async def _open_besides(servers: Cluster, stores: Stores) -> int:
+    """How many connections stay in authentication, when they have had time."""
+    count = -1
+    with superuser(servers, stores) as conn:
+        for _ in range(40):
+            row = conn.execute(
+                "select count(*) from pg_stat_activity where state = 'starting'"
+            ).fetchone()
+            count = row[0] if row else -1
+            if count == 0:
+                break
+            await asyncio.sleep(0.1)
+    return count
 
 
 # -- when Postgres is away
