@@ -32,7 +32,7 @@ bench: install
 	$(RUN) python -m bench.turn_cost
 
 install: $(UV)
-	@$(UV) sync --quiet --frozen
+	@$(UV) sync --quiet --frozen --compile-bytecode  # a start imports a thousand modules
 
 # Debian's Python refuses a bare `pip install`: uv gets a virtual environment of its own.
 .uv/bin/uv:
