@@ -17,6 +17,7 @@ MESSAGES: Mapping[str, str] = {
     "missing": "is required",
     "extra_forbidden": "is not a known field",
 }
+NO_FILE = "Expected UploadFile"  # FastAPI's own words, which name our classes
 PREFIXES = ("Value error, ", "Assertion failed, ")
 
 
@@ -50,6 +51,8 @@ def _field(kind: str, location: Sequence[str | int]) -> str:
 
 def _message(fault: Mapping[str, Any]) -> str:
     message = MESSAGES.get(fault["type"], fault["msg"])
+    if NO_FILE in message:
+        return "must be a file"
     for prefix in PREFIXES:
         message = message.removeprefix(prefix)
     return str(message)

@@ -9,6 +9,13 @@ local function rate_wait()
   return math.max(0, rate_debt() + cost_us - cost_us * burst)
 end
 
+-- A bucket is never emptier than empty: what was owed at a slower rate is not owed at this one.
+local function forget_debt_of_another_plan()
+  local most = cost_us * burst
+  if cost_us < 0 or rate_debt() <= most then return end
+  redis.call('SET', RATE, digits(now + most), 'PX', digits(math.ceil(most / 1000) + SLACK_MS))
+end
+
 local function slot_wait()
   if slots < 0 or redis.call('ZSCORE', SLOTS, run_id) or slots_taken() < slots then return 0 end
   return SLOT_HINT_US
@@ -38,6 +45,7 @@ local function answer(waits, hold)
 end
 
 reap()
+forget_debt_of_another_plan()
 local run = load_run(run_id)
 local waits = {0, slot_wait(), 0, 0, 0}
 local hold = hold_of(run)

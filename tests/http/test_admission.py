@@ -216,7 +216,6 @@ class TestStanding:
         assert after["concurrent_runs"]["resets_at"] is None
         assert after["tokens day"]["resets_at"].endswith("T00:00:00Z")
 
-    @pytest.mark.xfail(strict=True, reason="admit.lua keeps the debt of the old rate, in seconds")
     async def test_a_change_of_plan_acts_within_a_second(self, product: House) -> None:
         tenant = await product.new_tenant("climber", requests_per_minute=1, burst=1)
         async with product.client(tenant) as client:
