@@ -7,7 +7,7 @@ a tenant there is no transaction.
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Never, Self
@@ -23,17 +23,15 @@ from sqlalchemy import Connection, event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from typing_extensions import override
 
+from storage.passage_filter import Filter, parse_filter
 from storage.postgres import ACQUIRE_SECONDS, AWAY
 from storage.queries import query
 from tenancy.errors import Unavailable
 from tenancy.ids import TenantId, parse_tenant_id
 
-Filter = dict[str, Any]
 Opening = asyncio.Task[psycopg.AsyncConnection[Any]]
 
 ENGINE_SIZE = 4  # beside the pool of the turns, which is four times that
-COMPARISONS = frozenset({"$eq", "$ne", "$lt", "$lte", "$gt", "$gte"})
-LISTS = frozenset({"$in", "$nin"})
 _SET_TENANT = query("set_tenant").sql.decode()
 
 
@@ -256,7 +254,7 @@ class TenantPGVectorStore(AsyncPGVectorStore):
 
     def _within(self, filter: Filter | None, *more: Filter) -> Filter:
         """What the policy says, said in the statement too, and the caller's filter within it."""
-        asked = () if filter is None or filter == {} else (_parsed(filter),)
+        asked = () if filter is None or filter == {} else (parse_filter(filter),)
         return {"$and": [*self._scope, *more, *asked]}
 
     def _with_own_hybrid(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -294,55 +292,6 @@ def _copied(config: HybridSearchConfig | None) -> HybridSearchConfig | None:
         secondary_top_k=int(config.secondary_top_k),
         fusion_function_parameters=dict(config.fusion_function_parameters),
     )
-
-
-def _parsed(filter: object) -> Filter:
-    """The caller's filter built anew from its known parts; raises `ValueError` for any other."""
-    if not isinstance(filter, dict) or not filter:
-        raise ValueError("A filter is a dictionary that is not empty.")
-    return {"$and": [_clause(key, value) for key, value in filter.items()]}
-
-
-def _clause(key: object, value: Any) -> Filter:
-    if key in ("$and", "$or"):
-        return {str(key): [_parsed(part) for part in _listed(value)]}
-    if key == "$not":
-        return {"$not": _parsed(value)}
-    if not isinstance(key, str) or key not in FIELDS:
-        raise ValueError(f"Passages are filtered on {', '.join(FIELDS)}: not on {key!r}.")
-    return {key: _condition(FIELDS[key], value)}
-
-
-def _condition(parse: Callable[[Any], Any], value: Any) -> Any:
-    if not isinstance(value, dict):
-        return parse(value)
-    if len(value) != 1:
-        raise ValueError("A condition has one operator.")
-    [(operator, operand)] = value.items()
-    if operator in COMPARISONS:
-        return {operator: parse(operand)}
-    if operator in LISTS:
-        return {operator: [parse(each) for each in _listed(operand)]}
-    raise ValueError(f"An operator is one of {', '.join(sorted(COMPARISONS | LISTS))}.")
-
-
-def _listed(value: Any) -> list[Any]:
-    if not isinstance(value, list | tuple) or not value:
-        raise ValueError("A list that is not empty is needed here.")
-    return list(value)
-
-
-def _document_id(value: object) -> str:
-    return str(UUID(str(value)))
-
-
-def _ordinal(value: object) -> int:
-    if type(value) is not int:  # True is an int to isinstance
-        raise ValueError("An ordinal is an integer.")
-    return value
-
-
-FIELDS: Mapping[str, Callable[[Any], Any]] = {"document_id": _document_id, "ordinal": _ordinal}
 
 
 def _uuids(ids: Iterable[object]) -> Iterator[str]:

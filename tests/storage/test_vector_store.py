@@ -509,7 +509,7 @@ async def test_another_tenants_passages_do_not_exist(
     store: TenantPGVectorStore, rival: TenantPGVectorStore, acme: Shelf, door: Ask
 ) -> None:
     assert "acme" in str(await door(store, acme))
-    assert "acme" not in str(await door(rival, acme)).replace("'tenant_id': 'acme'", "")
+    assert "acme" not in str(await door(rival, acme))
 
 
 @each_door
@@ -641,7 +641,7 @@ async def test_tenants_on_two_connections_never_see_each_other(
             finished += 1
     assert finished + cancelled == 4 * ROUNDS
     assert finished > ROUNDS
-    assert cancelled > ROUNDS / 2
+    assert cancelled > ROUNDS / 10
     assert engine.sync_engine.pool.checkedout() == 0
     for _, store in opened:
         assert await store.asimilarity_search("east")
