@@ -13,7 +13,7 @@ up: install
 	$(RUN) tenantry up --demo
 
 test: install
-	$(RUN) pytest
+	PYTHONHASHSEED=0 $(RUN) pytest --numprocesses 2 --dist loadfile  # the seed: both collect alike
 
 lint: install
 	$(RUN) ruff check

@@ -420,7 +420,7 @@ async def test_a_thread_is_not_born_with_a_state_without_the_scope(dev: Dev) -> 
         {"config": {"configurable": {"user_id": "globex/eve"}}},
         {"config": {"configurable": {"checkpoint_ns": "globex"}}},
         {"config": {"configurable": {"__pregel_checkpointer": "x"}}},
-        {"config": {"run_id": str(uuid4())}},
+        {"config": {"run_id": "00000000-0000-4000-8000-000000000001"}},
         {"context": {"tenant_id": "globex"}},
         {"context": {"assistant": "another"}},
         {"webhook": "https://example.com/"},
