@@ -53,13 +53,13 @@ Cursor = Annotated[str | None, Query(max_length=256)]
 LIMIT = DEFAULT_LIMIT
 
 
-def services_of(request: Request) -> Services:
+async def services_of(request: Request) -> Services:
     """The rooms of the house."""
     services: Services = request.app.state.services
     return services
 
 
-def caller_of(request: Request) -> Principal:
+async def caller_of(request: Request) -> Principal:
     """The verified caller."""
     return principal_in(request.scope)
 
