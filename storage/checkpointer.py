@@ -11,7 +11,7 @@ import copy
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -26,13 +26,14 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.postgres import base as upstream
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import ERROR, INTERRUPT, _DeltaSnapshot
-from psycopg import AsyncCursor, IsolationLevel
+from psycopg import AsyncConnection, AsyncCursor, IsolationLevel
 from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
 
 from storage.cells import Cell, Cells
 from storage.durability import Buffer, Put, Rules, kind_of, must_commit
 from storage.ledger import dump
-from storage.postgres import translated
+from storage.postgres import ANSWER_SECONDS, STATEMENT_SECONDS, Pool, translated
 from storage.queries import call, query
 from storage.turn import Lease, TurnRecord
 from tenancy.durability import Durability
@@ -52,6 +53,11 @@ def _tenant_leads(statement: str) -> str:
     return changed
 
 
+def _as_upstream(pool: Pool) -> AsyncConnectionPool[AsyncConnection[DictRow]]:
+    """The pool as upstream wants it typed: it takes any connection, but not any pool of one."""
+    return cast("AsyncConnectionPool[AsyncConnection[DictRow]]", pool)
+
+
 class TenantPostgresSaver(AsyncPostgresSaver):
     """A saver bound to one tenant. The base object has none and refuses to touch a row."""
 
@@ -61,7 +67,7 @@ class TenantPostgresSaver(AsyncPostgresSaver):
     INSERT_CHECKPOINT_WRITES_SQL = _tenant_leads(upstream.INSERT_CHECKPOINT_WRITES_SQL)
 
     def __init__(self, cells: Cells) -> None:
-        super().__init__(cells.first.pool)
+        super().__init__(_as_upstream(cells.first.pool))
         self._cells = cells
         self._tenant_id: TenantId | None = None
         self._rules: Rules | None = None
@@ -81,7 +87,7 @@ class TenantPostgresSaver(AsyncPostgresSaver):
         """A write-through clone: reads, `update_state`, administration."""
         clone = copy.copy(self)
         clone._tenant_id, clone._rules, clone._lease = tenant_id, None, None
-        clone.conn = self._cells.for_tenant(tenant_id).pool
+        clone.conn = _as_upstream(self._cells.for_tenant(tenant_id).pool)
         clone._record = TurnRecord()
         clone._reset()
         return clone
@@ -287,8 +293,10 @@ class TenantPostgresSaver(AsyncPostgresSaver):
                     async with conn.transaction(), conn.cursor(binary=True) as cursor:
                         cursor.row_factory = dict_row
                         await cursor.execute(query("set_tenant").sql, {"tenant_id": self.tenant_id})
+                        conn.patience = STATEMENT_SECONDS
                         yield cursor
                 finally:
+                    conn.patience = ANSWER_SECONDS
                     await conn.set_isolation_level(None)
 
     async def aprune(self, thread_ids: Sequence[str], *, strategy: str = "keep_latest") -> None:

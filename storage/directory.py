@@ -6,9 +6,8 @@ from typing import Any, TypeVar
 
 import psycopg
 import structlog
-from psycopg import AsyncConnection
 
-from storage.postgres import Pool, Row, repeated, translated
+from storage.postgres import Connection, Pool, Row, repeated, translated
 from storage.queries import Query, query
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Unavailable
@@ -60,18 +59,18 @@ class Directory:
                 log.warning("directory_disconnected", error=type(error).__name__)
                 await asyncio.sleep(POLL_SECONDS)
 
-    async def _listener(self) -> AsyncConnection[Row]:
+    async def _listener(self) -> Connection:
         kwargs = {**self._pool.kwargs} if isinstance(self._pool.kwargs, dict) else {}
-        return await AsyncConnection[Row].connect(str(self._pool.conninfo), **kwargs)
+        return await Connection.connect(str(self._pool.conninfo), **kwargs)
 
-    async def _follow(self, conn: AsyncConnection[Row]) -> None:
+    async def _follow(self, conn: Connection) -> None:
         await conn.execute("listen tenantry_control")
         while True:
             await self._refresh(conn)
             async for _ in conn.notifies(timeout=POLL_SECONDS, stop_after=1):
                 pass
 
-    async def _refresh(self, conn: AsyncConnection[Row]) -> None:
+    async def _refresh(self, conn: Connection) -> None:
         row = await (await conn.execute(query("control_version").sql)).fetchone()
         version = row["version"] if row else -1
         self._confirmed = asyncio.get_running_loop().time()

@@ -1,12 +1,15 @@
 """The one door to tenant data: pools, and the connection that knows its tenant."""
 
 import asyncio
+import os
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection
+from psycopg.abc import PQGen
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
@@ -15,16 +18,51 @@ from tenancy.errors import LeaseLost, Unavailable
 from tenancy.ids import TenantId
 
 T = TypeVar("T")
+V = TypeVar("V")
 Row = dict[str, Any]
 Params = Mapping[str, Any]
-Connection = AsyncConnection[Row]
-Pool = AsyncConnectionPool[Connection]
 
 POOL_SIZE = 16
 ACQUIRE_SECONDS = 2.0
+ANSWER_SECONDS = 2.0  # for what a request waits for: a server that is silent longer is away
+STATEMENT_SECONDS = 32.0  # for statements that may be long; the server stops them at 30
 LEASE_LOST = "TN001"  # raised by commit_turn when the fence does not hold
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, OSError)
 _SET_TENANT = query("set_tenant")
+
+
+class Silent(psycopg.OperationalError):
+    """The server took a statement and said nothing: its host is gone, or it stands still."""
+
+
+class Connection(AsyncConnection[Row]):
+    """A connection that hangs up on a server that is silent for `patience` seconds.
+
+    Cancelling would ask that server to cancel, and wait for it; its `statement_timeout` stands
+    still with it.
+    """
+
+    patience: float = ANSWER_SECONDS
+
+    async def wait(self, gen: PQGen[V], *limits: Any, **options: Any) -> V:
+        """As the driver's; raises `Silent`, and the connection is closed then."""
+        hanging_up = asyncio.get_running_loop().call_later(self.patience, self._hang_up)
+        try:
+            return await super().wait(gen, *limits, **options)
+        except psycopg.OperationalError as error:
+            if hanging_up.when() > asyncio.get_running_loop().time():
+                raise
+            raise Silent("the server is silent") from error
+        finally:
+            hanging_up.cancel()
+
+    def _hang_up(self) -> None:
+        if not self.closed:
+            with socket.socket(fileno=os.dup(self.pgconn.socket)) as wire, suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
+
+
+Pool = AsyncConnectionPool[Connection]
 
 
 def connect(url: str, *, size: int = POOL_SIZE) -> Pool:
@@ -37,7 +75,7 @@ def connect(url: str, *, size: int = POOL_SIZE) -> Pool:
         timeout=ACQUIRE_SECONDS,
         max_idle=300,
         reconnect_timeout=0,  # no back-off: who borrows next tries at once
-        connection_class=AsyncConnection[Row],
+        connection_class=Connection,
         kwargs={
             "autocommit": True,
             "row_factory": dict_row,
@@ -104,7 +142,7 @@ async def repeated(pool: Pool, attempt: Callable[[], Awaitable[T]]) -> T:
 
 def _is_dead(error: psycopg.OperationalError) -> bool:
     """Whether the connection died, which says nothing of the statement or of a full pool."""
-    if isinstance(error, PoolTimeout):
+    if isinstance(error, PoolTimeout | Silent):
         return False
     return error.sqlstate is None or error.sqlstate.startswith(("57P", "08"))
 
@@ -119,6 +157,7 @@ async def _try_begin(pool: Pool, tenant_id: TenantId) -> Connection:
     try:
         await conn.set_autocommit(False)
         await conn.execute(_SET_TENANT.sql, {"tenant_id": tenant_id})
+        conn.patience = STATEMENT_SECONDS
     except BaseException:
         await _give_back(pool, conn)
         raise
@@ -126,7 +165,8 @@ async def _try_begin(pool: Pool, tenant_id: TenantId) -> Connection:
 
 
 async def _give_back(pool: Pool, conn: Connection) -> None:
-    """Return `conn` as it was borrowed: no transaction, no tenant."""
+    """Return `conn` as it was borrowed: no transaction, no tenant, no patience."""
+    conn.patience = ANSWER_SECONDS
     try:
         if not conn.closed:
             await conn.rollback()

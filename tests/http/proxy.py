@@ -13,6 +13,8 @@ class Proxy:
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
+        self._flowing = asyncio.Event()
+        self._flowing.set()
 
     async def __aenter__(self) -> Self:
         await self.mend()
@@ -34,6 +36,14 @@ class Proxy:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def silence(self) -> None:
+        """Keep every connection, accept new ones, and pass nothing on."""
+        self._flowing.clear()
+
+    def speak(self) -> None:
+        """Pass on again, also what was held back."""
+        self._flowing.set()
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task
@@ -42,13 +52,20 @@ class Proxy:
         try:
             back_reader, back_writer = await asyncio.open_connection("127.0.0.1", self._target)
             try:
-                await _either(_copy(reader, back_writer), _copy(back_reader, writer))
+                await _either(self._copy(reader, back_writer), self._copy(back_reader, writer))
             finally:
                 back_writer.close()
         except (OSError, asyncio.CancelledError):
             return
         finally:
             writer.close()
+
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                await self._flowing.wait()
+                writer.write(data)
+                await writer.drain()
 
 
 async def _either(*copies: object) -> None:
@@ -59,10 +76,3 @@ async def _either(*copies: object) -> None:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while data := await reader.read(65536):
-            writer.write(data)
-            await writer.drain()

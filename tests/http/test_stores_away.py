@@ -190,6 +190,30 @@ class TestPostgresAway:
         assert standing["concurrent_runs"]["used"] == 0
         assert standing["tokens day"]["held"] == 0
 
+    async def test_a_silent_postgres_is_a_503_until_it_speaks(
+        self, bereft: House, wire: Proxy
+    ) -> None:
+        async with bereft.client("acme") as acme:
+            thread = (await answer(acme, "one"))["thread_id"]
+            await asyncio.gather(*(answer(acme, str(n)) for n in range(4)))
+            wire.silence()
+            try:
+                await in_time(ask(acme, "two", thread_id=thread))
+                await asyncio.gather(
+                    in_time(acme.get("/v1/threads")),
+                    in_time(acme.get("/readyz")),
+                    *(in_time(ask(acme, stream=bool(n % 2))) for n in range(20)),
+                )
+            finally:
+                wire.speak()
+            await works(acme)
+            assert [text for role, text in await messages(acme, thread) if role == "user"] == [
+                "one"
+            ]
+            standing = await quota(acme)
+        assert standing["concurrent_runs"]["used"] == 0
+        assert standing["tokens day"]["held"] == 0
+
     async def test_who_nobody_knows_any_more_is_a_503_and_no_401(
         self, bereft: House, wire: Proxy
     ) -> None:

@@ -6,14 +6,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
-from psycopg import AsyncConnection, errors
+from psycopg import errors
 from psycopg.pq import TransactionStatus
 
 from server.stores import Stores
 from storage.cells import Cells
 from storage.directory import Directory
 from storage.ledger import PostgresLedger
-from storage.postgres import Row
+from storage.postgres import Connection
 from storage.queries import Query, call
 from tenancy.errors import Unavailable
 from tenancy.ids import TenantId
@@ -183,7 +183,7 @@ async def test_a_connection_whose_rollback_was_cancelled_serves_nobody_else(
 ) -> None:
     rolling_back = asyncio.Event()
 
-    class Slow(AsyncConnection[Row]):
+    class Slow(Connection):
         async def rollback(self) -> None:
             rolling_back.set()
             await asyncio.sleep(0.05)
