@@ -11,6 +11,7 @@ from server.openai_wire.events import EventReader, drain
 from server.openai_wire.failures import translating
 from server.openai_wire.progress import Progress
 from server.openai_wire.shapes import Json, vet_chunk, vet_completion
+from server.openai_wire.tool_calls import HeldCalls
 from server.openai_wire.transport import Transport
 
 PATH = "/chat/completions"
@@ -52,14 +53,16 @@ class FastCompletions:
         return Completion.of(vet_completion(_dumped(answer)))
 
     async def _stream(self, payload: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
-        progress = Progress()
+        progress, calls = Progress(), HeldCalls()
         async with self._transport.stream(PATH, payload) as response:
             reader = EventReader(response.content, gap_seconds=self._transport.timeout_seconds)
             while not progress.done and (events := await _read(reader)):
-                chunks = progress.chunks(events)
+                chunks = [*map(calls.pass_on, progress.chunks(events))]
                 for chunk in coalesced(chunks) if self._coalesce else chunks:
                     yield chunk
             progress.require_end()
+            for chunk in calls.rest():
+                yield chunk
             await drain(response.content)
 
 

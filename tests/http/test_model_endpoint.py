@@ -45,6 +45,8 @@ ANSWERS = {
     "broken arguments": Reply.tool_call("order_status", '{"order_id": '),
     "no usage": Reply(without_usage=True),
 }
+# Stock LangChain completes the arguments of a stream that broke off.
+WHOLE = {name: reply for name, reply in ANSWERS.items() if name != "broken arguments"}
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,7 @@ class TestEqualsStock:
         assert essence(ours) == essence(theirs)
 
     @pytest.mark.parametrize("coalesce", [True, False])
-    @pytest.mark.parametrize("reply", ANSWERS.values(), ids=ANSWERS)
+    @pytest.mark.parametrize("reply", WHOLE.values(), ids=WHOLE)
     async def test_a_stream_adds_up_to_the_message_that_stock_gives(
         self, server: ModelServer, stock: ChatOpenAI, reply: Reply, coalesce: bool
     ) -> None:

@@ -209,7 +209,6 @@ class TestCalls:
             assert "I am the tool of equipped." in told(product)
             assert "not valid JSON" in " ".join(told(product))
 
-    @pytest.mark.xfail(strict=True, reason="LangChain completes the JSON of a streamed call")
     async def test_arguments_that_broke_off_in_a_stream_are_no_arguments(
         self, product: House
     ) -> None:
