@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from server.api_keys import parse
+from server.key_sets import KeySets
 from server.refusal import BadCredential
-from server.tokens import TokenVerifier, peek_issuer
+from server.tokens import issuer_named_by, key_id_of, readable, verify
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.ids import TenantId
 from tenancy.principal import TENANT_SCOPES, Principal, Role, Scope, known_scopes, scopes_of
@@ -44,10 +45,15 @@ def utc_now() -> datetime:
 class Authenticator:
     """Asks each reader in turn: it answers None ("not mine") or raises ("mine and bad")."""
 
-    def __init__(self, directory: Directory, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        clock: Callable[[], datetime] = utc_now,
+        key_sets: KeySets | None = None,
+    ) -> None:
         self._directory = directory
         self._clock = clock
-        self._verifier = TokenVerifier()
+        self._key_sets = key_sets or KeySets()
 
     async def authenticate(self, headers: RawHeaders) -> Principal:
         """Return the caller; raises `NotAuthenticated`, `TenantSuspended` or `Unavailable`."""
@@ -80,17 +86,22 @@ class Authenticator:
             raise BadCredential("a key belongs to a tenant and cannot name an operator")
 
     async def _from_token(self, text: str) -> Principal | None:
-        url = peek_issuer(text)
-        if url is None:
+        token = readable(text)
+        if token is None:
             return None
-        issuer = await self._directory.issuer(url)
+        issuer = await self._directory.issuer(issuer_named_by(token))
         if issuer is None:
             raise BadCredential("the issuer is unknown")
-        claims = self._verifier.verify(text, issuer, now=self._clock())
+        keys = await self._key_sets.of(issuer, key_id_of(token))
+        claims = verify(token, issuer, keys, now=self._clock())
         scopes = scopes_of_token(claims.role, claims.words)
         return Principal(
             claims.tenant_id, claims.subject_id, claims.role, scopes, f"issuer:{issuer.url}"
         )
+
+    async def aclose(self) -> None:
+        """Stop what runs beside requests."""
+        await self._key_sets.aclose()
 
     async def _require_served(self, tenant_id: TenantId) -> None:
         tenant = await self._directory.tenant(tenant_id)

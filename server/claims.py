@@ -10,10 +10,10 @@ from tenancy.credentials import Issuer
 from tenancy.errors import Invalid
 from tenancy.ids import SubjectId, TenantId, parse_subject_id, parse_tenant_id
 from tenancy.principal import Role
+from tenancy.token_rules import TokenRules, claim_at, widest
 
 LEEWAY = timedelta(seconds=30)
 END_OF_DATES = 253402300799  # the last second of the year 9999
-SCOPE_CLAIMS = ("scope", "scopes", "permissions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,10 @@ class Claims:
 def parse_claims(claims: Mapping[str, Any], issuer: Issuer, now: datetime) -> Claims:
     """Return what `issuer` may say and says now; raises `BadCredential` for anything else."""
     _require(claims.get("iss") == issuer.url, "the token is another issuer's")
-    _require(issuer.audience in _audiences(claims.get("aud")), "the token is for another audience")
+    _require_audience(claims, issuer)
     _require_current(claims, now.timestamp())
-    parsed = _identity(claims)
+    _require_values(claims, issuer.rules.required)
+    parsed = _identity(claims, issuer.rules)
     _require(issuer.may_speak_for(parsed.tenant_id), "the issuer may not speak for the tenant")
     operator = parsed.role is Role.OPERATOR
     _require(issuer.platform or not operator, "the issuer may not name an operator")
@@ -43,12 +44,25 @@ def _require(holds: bool, otherwise: str) -> None:
         raise BadCredential(otherwise)
 
 
-def _audiences(value: object) -> list[str]:
+def _require_audience(claims: Mapping[str, Any], issuer: Issuer) -> None:
+    named = _strings(claim_at(claims, issuer.rules.audience), "the audience")
+    accepted = issuer.rules.audiences | {issuer.audience}
+    _require(not accepted.isdisjoint(named), "the token is for another audience")
+
+
+def _require_values(claims: Mapping[str, Any], required: Mapping[str, frozenset[str]]) -> None:
+    for name, values in required.items():
+        value = claims.get(name)
+        _require(isinstance(value, str) and value in values, f"{name} is not as it must be")
+
+
+def _strings(value: object, name: str) -> list[str]:
+    """A claim that is one string or a list of them."""
     if isinstance(value, str):
         return [value]
-    if isinstance(value, list) and all(isinstance(audience, str) for audience in value):
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
         return value
-    raise BadCredential("aud is neither a string nor a list of strings")
+    raise BadCredential(f"{name} is neither a string nor a list of strings")
 
 
 def _require_current(claims: Mapping[str, Any], now: float) -> None:
@@ -68,29 +82,52 @@ def _date(claims: Mapping[str, Any], name: str) -> float:
     return value
 
 
-def _identity(claims: Mapping[str, Any]) -> Claims:
+def _identity(claims: Mapping[str, Any], rules: TokenRules) -> Claims:
     try:
         return Claims(
-            parse_tenant_id(claims.get("tenant_id")),
-            parse_subject_id(claims.get("sub"), "sub"),
-            Role(claims.get("role", "")),
-            _words(claims),
+            _tenant(claim_at(claims, rules.tenant), rules),
+            parse_subject_id(claim_at(claims, rules.subject), rules.subject[-1]),
+            _role(claim_at(claims, rules.role), rules),
+            _words(claims, rules),
         )
     except Invalid as invalid:
         raise BadCredential(f"{invalid.field} {invalid.message}") from None
-    except ValueError:
-        raise BadCredential("the role is unknown") from None
 
 
-def _words(claims: Mapping[str, Any]) -> frozenset[str] | None:
+def _tenant(value: object, rules: TokenRules) -> TenantId:
+    if not rules.tenants:
+        return parse_tenant_id(value)
+    if not isinstance(value, str) or value not in rules.tenants:
+        raise BadCredential("the tenant's value stands for no tenant")
+    return rules.tenants[value]
+
+
+def _role(value: object, rules: TokenRules) -> Role:
+    """The role, by its own name or by the widest that its values stand for."""
+    if value is None and rules.default_role is not None:
+        return rules.default_role
+    if rules.roles:
+        known = [rules.roles[name] for name in _strings(value, "the role") if name in rules.roles]
+        role = widest(known) or rules.default_role
+    else:
+        role = Role(value) if isinstance(value, str) and value in set(Role) else None
+    if role is None:
+        raise BadCredential("the role is unknown")
+    return role
+
+
+def _words(claims: Mapping[str, Any], rules: TokenRules) -> frozenset[str] | None:
     """The scope words; where several claims name some, each narrows the others."""
-    named = [_split(claims[name]) for name in SCOPE_CLAIMS if name in claims]
+    named = [_split(claim_at(claims, path)) for path in rules.scopes if _holds(claims, path)]
     return frozenset.intersection(*named) if named else None
 
 
+def _holds(claims: object, path: tuple[str, ...]) -> bool:
+    """Whether the claim is there at all: null is a value, and a wrong one."""
+    parent = claim_at(claims, path[:-1])
+    return isinstance(parent, Mapping) and path[-1] in parent
+
+
 def _split(value: object) -> frozenset[str]:
-    if isinstance(value, str):
-        return frozenset(value.split())
-    if isinstance(value, list) and all(isinstance(word, str) for word in value):
-        return frozenset(value)
-    raise BadCredential("a scope claim is neither a string nor a list of strings")
+    words = _strings(value, "a scope claim")
+    return frozenset(words[0].split()) if isinstance(value, str) else frozenset(words)

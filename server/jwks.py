@@ -1,6 +1,6 @@
 """Key sets (RFC 7517) vetted before they are trusted: each key bound to one algorithm."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -23,26 +23,39 @@ ELLIPTIC: Kinds = {
 SYMMETRIC: Kinds = {"HS256": ("oct",)}
 
 PRIVATE_MEMBERS = {"d", "p", "q", "dp", "dq", "qi", "oth"}
+MAX_KEYS = 64
 MAX_KID_CHARACTERS = 256
 RSA_BITS = range(2048, 8192 + 1)  # below it is breakable, above it verifying is a burden
 MIN_RSA_EXPONENT = 65537  # smaller exponents forgive padding mistakes
 HMAC_BYTES = 32  # RFC 7518 §3.2: as long as the hash
 
 
-def vet_jwks(document: object, *, symmetric_allowed: bool = False) -> KeySet:
+def vet_jwks(
+    document: object,
+    *,
+    symmetric_allowed: bool = False,
+    algorithms: Collection[str] = (),
+    lenient: bool = False,
+) -> KeySet:
     """Return the signing keys of a set by `kid`; raises `Invalid` naming the key at fault.
 
     Keys whose `use` is `enc` are left out: identity providers publish them in the same set.
+    `algorithms`, where there are some, are the only ones accepted, and stand in for a key's
+    missing `alg` where one of them fits it. A lenient reading leaves out keys at fault, as a set
+    that somebody else keeps may hold keys of a kind that nobody here has heard of.
     """
-    algorithms = {**RSA, **ELLIPTIC, **(SYMMETRIC if symmetric_allowed else {})}
+    known = {**RSA, **ELLIPTIC, **(SYMMETRIC if symmetric_allowed else {})}
+    accepted = {alg: kind for alg, kind in known.items() if not algorithms or alg in algorithms}
     vetted: KeySet = {}
     for position, jwk in enumerate(_listed(document)):
         try:
             if isinstance(jwk, Mapping) and jwk.get("use") == "enc":
                 continue
-            kid, alg, key = _vet(jwk, algorithms)
+            kid, alg, key = _vet(_with_alg(jwk, accepted) if algorithms else jwk, accepted)
             _require(kid not in vetted, "has the kid of an earlier key")
         except _KeyFault as fault:
+            if lenient:
+                continue
             raise Invalid(f"keys[{position}]", f"{_name(jwk)}{fault}") from None
         vetted[kid] = (alg, key)
     if not vetted:
@@ -63,7 +76,22 @@ def _listed(document: object) -> list[Any]:
     keys = document.get("keys") if isinstance(document, Mapping) else None
     if not isinstance(keys, list):
         raise Invalid("keys", "must be a list of keys (RFC 7517)")
+    if len(keys) > MAX_KEYS:
+        raise Invalid("keys", f"must hold at most {MAX_KEYS} keys")
     return keys
+
+
+def _with_alg(jwk: object, accepted: Kinds) -> object:
+    """A key that names no algorithm (Microsoft's do not) with the only accepted one that fits."""
+    if not isinstance(jwk, Mapping) or "alg" in jwk:
+        return jwk
+    fitting = [alg for alg, kind in accepted.items() if _fits(jwk, kind)]
+    return {**jwk, "alg": fitting[0]} if len(fitting) == 1 else jwk
+
+
+def _fits(jwk: Mapping[str, Any], kind: tuple[str, ...]) -> bool:
+    kty, *curves = kind
+    return jwk.get("kty") == kty and (not curves or jwk.get("crv") in curves)
 
 
 def _name(jwk: object) -> str:

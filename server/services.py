@@ -54,6 +54,7 @@ class Services:
 
     async def close(self) -> None:
         """Close everything that was opened."""
+        await self.authenticator.aclose()
         await self.models.aclose()
         await self.cells.first.close()
 

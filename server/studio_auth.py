@@ -16,7 +16,7 @@ from server.refusal import BadCredential
 from server.settings import Environment
 from server.studio_house import Studio, studio
 from server.studio_requests import debugging, refuse_smuggled
-from server.tokens import peek_issuer
+from server.tokens import issuer_named_by, readable
 from tenancy.audit import Outcome
 from tenancy.errors import TenantryError
 from tenancy.ids import SubjectId, parse_tenant_id
@@ -129,10 +129,15 @@ async def _brings_ours(here: Studio, headers: RawHeaders) -> bool:
     for header in headers:
         with suppress(BadCredential):
             text = credential_in([header])
-            url = peek_issuer(text)
-            if parse(text) or (url and await here.services.directory.issuer(url)):
+            if parse(text) or await _is_registered(here, text):
                 return True
     return False
+
+
+async def _is_registered(here: Studio, text: str) -> bool:
+    token = readable(text)
+    issuer = token and await here.services.directory.issuer(issuer_named_by(token))
+    return issuer is not None
 
 
 def _caller(ctx: Context, scope: Scope) -> Principal:

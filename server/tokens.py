@@ -7,65 +7,56 @@ from typing import Any
 from jwt import PyJWK
 
 from server.claims import Claims, parse_claims
-from server.jwks import KeySet, vet_jwks
+from server.jwks import KeySet
 from server.jws import UnverifiedToken, read_token
 from server.refusal import BadCredential
 from tenancy.credentials import Issuer
-from tenancy.errors import Invalid
-
-__all__ = ["Claims", "TokenVerifier", "peek_issuer", "vet_jwks"]
 
 # Nothing here brings or points to a key (jku, jwk, x5u, x5c) or changes how the token is read
 # (crit, b64, zip, enc). `cat` is Clerk's token category; the thumbprints are Microsoft's.
 HEADER_MEMBERS = {"alg", "kid", "typ", "cty", "cat", "x5t", "x5t#S256"}
-TOKEN_TYPES = {"jwt", "at+jwt"}
 MAX_ISSUER_CHARACTERS = 512
 
 
-def peek_issuer(token: str) -> str | None:
-    """The issuer that a token claims, unproven; None for text that is no readable token."""
+def readable(text: str) -> UnverifiedToken | None:
+    """The token that `text` is, unproven; None for text that is none or names no issuer."""
     try:
-        issuer = read_token(token).claims.get("iss")
+        token = read_token(text)
     except BadCredential:
         return None
+    return token if _names_an_issuer(token) else None
+
+
+def _names_an_issuer(token: UnverifiedToken) -> bool:
+    issuer = token.claims.get("iss")
     if not isinstance(issuer, str) or len(issuer) > MAX_ISSUER_CHARACTERS:
-        return None
-    return issuer if issuer.isprintable() else None  # a NUL or half a surrogate breaks Postgres
+        return False
+    return issuer.isprintable()  # a NUL or half a surrogate breaks Postgres
 
 
-class TokenVerifier:
-    """Verifies tokens; each issuer's keys are parsed once, until its record is replaced."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[Issuer, KeySet]] = {}
-
-    def verify(self, token: str, issuer: Issuer, *, now: datetime) -> Claims:
-        """Return the claims of a token of `issuer`; raises `BadCredential`, whatever is wrong."""
-        unverified = read_token(token)
-        _require_plain_header(unverified.header)
-        _require_signature(unverified, *_key_named_by(unverified.header, self._keys_of(issuer)))
-        return parse_claims(unverified.claims, issuer, now)
-
-    def _keys_of(self, issuer: Issuer) -> KeySet:
-        record, keys = self._known.get(issuer.url, (None, {}))
-        if record is not issuer:
-            keys = _vetted(issuer)
-            self._known[issuer.url] = (issuer, keys)
-        return keys
+def issuer_named_by(token: UnverifiedToken) -> str:
+    """The issuer that a readable token claims to be of."""
+    return str(token.claims["iss"])
 
 
-def _vetted(issuer: Issuer) -> KeySet:
-    try:
-        return vet_jwks(issuer.jwks, symmetric_allowed=issuer.development)
-    except Invalid as invalid:
-        raise BadCredential(f"the issuer's {invalid.field} {invalid.message}") from None
+def key_id_of(token: UnverifiedToken) -> str | None:
+    """The key that a token names; None where it names none."""
+    kid = token.header.get("kid")
+    return kid if isinstance(kid, str) else None
 
 
-def _require_plain_header(header: Mapping[str, Any]) -> None:
+def verify(token: UnverifiedToken, issuer: Issuer, keys: KeySet, *, now: datetime) -> Claims:
+    """Return the claims of a token of `issuer`; raises `BadCredential`, whatever is wrong."""
+    _require_plain_header(token.header, issuer)
+    _require_signature(token, *_key_named_by(token.header, keys))
+    return parse_claims(token.claims, issuer, now)
+
+
+def _require_plain_header(header: Mapping[str, Any], issuer: Issuer) -> None:
     if header.keys() - HEADER_MEMBERS:
         raise BadCredential("the token's header has a member that is not allowed")
     typ = header.get("typ", "JWT")
-    if not isinstance(typ, str) or typ.lower() not in TOKEN_TYPES:
+    if not isinstance(typ, str) or typ.lower() not in issuer.rules.types:
         raise BadCredential("the token is of another type")
 
 

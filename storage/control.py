@@ -17,6 +17,7 @@ from tenancy.errors import Conflict, NotFound
 from tenancy.ids import KeyId, PlanId, TenantId
 from tenancy.plan import SHIPPED, Plan
 from tenancy.tenant import TenantStatus
+from tenancy.token_rules import token_rules_document
 
 
 class Control:
@@ -85,10 +86,16 @@ class Control:
 
     def put_issuer(self, issuer: Issuer) -> None:
         """Register an issuer, new or changed."""
-        tenants = None if issuer.tenants is None else sorted(issuer.tenants)
-        jwks = orjson.dumps(dict(issuer.jwks)).decode()
-        params = {"url": issuer.url, "audience": issuer.audience, "jwks": jwks}
-        self._run("put_issuer", params | {"tenants": tenants, "platform": issuer.platform})
+        params = {
+            "url": issuer.url,
+            "audience": issuer.audience,
+            "jwks": orjson.dumps(dict(issuer.jwks)).decode(),
+            "jwks_url": issuer.jwks_url,
+            "tenants": None if issuer.tenants is None else sorted(issuer.tenants),
+            "platform": issuer.platform,
+            "rules": orjson.dumps(token_rules_document(issuer.rules)).decode(),
+        }
+        self._run("put_issuer", params)
 
     def issuers(self) -> list[Row]:
         """All issuers."""

@@ -10,11 +10,12 @@ import structlog
 from storage.postgres import Connection, Pool, Row, repeated, translated
 from storage.queries import Query, query
 from tenancy.credentials import ApiKey, Issuer
-from tenancy.errors import Unavailable
+from tenancy.errors import Invalid, Unavailable
 from tenancy.ids import KeyId, PlanId, SubjectId, TenantId
 from tenancy.plan import Plan
 from tenancy.principal import Role
 from tenancy.tenant import Tenant, TenantStatus, ToolSetting
+from tenancy.token_rules import parse_token_rules
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -111,7 +112,11 @@ class Directory:
 
     async def _issuer(self, url: str) -> Issuer | None:
         row = await self._read(query("issuer_record"), {"url": url})
-        return issuer_of(row) if row else None
+        try:
+            return issuer_of(row) if row else None
+        except Invalid as invalid:  # it vouches for nobody until it is mended
+            log.error("issuer_invalid", issuer=url, field=invalid.field, reason=invalid.message)
+            return None
 
     async def _api_key(self, digest: bytes) -> ApiKey | None:
         row = await self._read(query("authenticate_key"), {"digest": digest})
@@ -152,6 +157,8 @@ def issuer_of(row: Row) -> Issuer:
         jwks=row["jwks"],
         tenants=None if tenants is None else frozenset(TenantId(t) for t in tenants),
         platform=row["platform"],
+        jwks_url=row["jwks_url"],
+        rules=parse_token_rules(row["rules"]),
     )
 
 

@@ -7,11 +7,12 @@ from typing import Any
 
 from tenancy.ids import KeyId, SubjectId, TenantId
 from tenancy.principal import Role
+from tenancy.token_rules import OURS, TokenRules
 
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """A token issuer. `jwks` is its key set (RFC 7517), each key naming `alg` and `kid`.
+    """A token issuer, with its key set (RFC 7517) in `jwks` or at `jwks_url`.
 
     `tenants` are those it may speak for; None is every tenant. Only a platform issuer may name
     the role `operator`; only the development issuer may hold a symmetric key.
@@ -23,6 +24,8 @@ class Issuer:
     tenants: frozenset[TenantId] | None
     platform: bool = False
     development: bool = False
+    jwks_url: str | None = None
+    rules: TokenRules = OURS
 
     def may_speak_for(self, tenant_id: TenantId) -> bool:
         """Whether a token of this issuer may name `tenant_id`."""

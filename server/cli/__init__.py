@@ -19,6 +19,7 @@ COMMANDS = (
     "tenants",
     "plans",
     "credentials",
+    "issuers",
     "knowledge",
     "toolbelt",
     "talking",

@@ -1,8 +1,6 @@
-"""`tenantry token …`, `tenantry issuer …`, `tenantry key …`"""
+"""`tenantry token …`, `tenantry key …`"""
 
-import json
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Annotated
 from uuid import UUID
 
@@ -18,16 +16,14 @@ from server.cli.terminal import (
     settings_for,
     show,
 )
-from tenancy.credentials import ApiKey, Issuer
+from tenancy.credentials import ApiKey
 from tenancy.errors import Invalid, Misconfigured
 from tenancy.ids import KeyId, parse_subject_id, parse_tenant_id
 from tenancy.principal import TENANT_SCOPES, Role, Scope
 
 tokens = typer.Typer(help="Issue tokens for development.", no_args_is_help=True)
-issuers = typer.Typer(help="Register the issuers whose tokens are accepted.", no_args_is_help=True)
 keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 app.add_typer(tokens, name="token")
-app.add_typer(issuers, name="issuer")
 app.add_typer(keys, name="key")
 
 Subject = Annotated[str, typer.Option("--subject", help="Who the caller is inside the tenant.")]
@@ -61,65 +57,6 @@ def issue(
             scopes=_scopes(scope) or None,
         )
     )
-
-
-@issuers.command("add")
-def add_issuer(
-    url: Annotated[str, typer.Argument(metavar="URL", help="The `iss` of its tokens, exactly.")],
-    jwks: Annotated[Path | None, typer.Option("--jwks", help="File with its key set.")] = None,
-    jwks_url: Annotated[str | None, typer.Option("--jwks-url", hidden=True)] = None,
-    audience: Annotated[str | None, typer.Option("--audience")] = None,
-    tenant: Annotated[list[str] | None, typer.Option("--tenant", help="Repeatable.")] = None,
-    any_tenant: Annotated[bool, typer.Option("--any-tenant")] = False,
-    platform: Annotated[bool, typer.Option("--platform", help="May name operators.")] = False,
-    data_dir: DataDir = None,
-    as_json: Json = False,
-) -> None:
-    """Register an issuer, or replace its keys; it may speak only for the tenants named here."""
-    if jwks_url is not None:
-        raise Misconfigured("Key sets are not fetched yet: save the set and pass --jwks FILE.")
-    if jwks is None:
-        raise Invalid("--jwks", "is missing")
-    if bool(tenant) == any_tenant:
-        raise Invalid("--tenant", "or --any-tenant is needed, and not both")
-    if not url.strip() or len(url) > 512:
-        raise Invalid("URL", "must be 1 to 512 characters")
-    from server.jwks import vet_jwks
-
-    document = _read_json(jwks)
-    vet_jwks(document)
-    named = [parse_tenant_id(each, "--tenant") for each in tenant or []]
-    with control_for(data_dir) as control:
-        for tenant_id in named:
-            control.tenant(tenant_id)
-        issuer = Issuer(
-            url=url,
-            audience=audience or settings_for(data_dir).audience,
-            jwks=document,
-            tenants=None if any_tenant else frozenset(named),
-            platform=platform,
-        )
-        control.put_issuer(issuer)
-    show({"url": url, "audience": issuer.audience, "tenants": tenant}, as_json=as_json)
-
-
-@issuers.command("list")
-def list_issuers(data_dir: DataDir = None, as_json: Json = False) -> None:
-    """List the registered issuers."""
-    with control_for(data_dir) as control:
-        rows = control.issuers()
-    found = [row | {"keys": [key.get("kid") for key in row["jwks"]["keys"]]} for row in rows]
-    columns = ("url", "audience", "tenants", "platform", "keys", "created_at")
-    show([{name: row[name] for name in columns} for row in found], as_json=as_json, columns=columns)
-
-
-@issuers.command("remove")
-def remove_issuer(
-    url: Annotated[str, typer.Argument(metavar="URL")], data_dir: DataDir = None
-) -> None:
-    """Refuse an issuer's tokens from now on."""
-    with control_for(data_dir) as control:
-        control.remove_issuer(url)
 
 
 @keys.command("create")
@@ -192,13 +129,3 @@ def _scopes(said: list[str] | None) -> tuple[str, ...]:
         if word not in known:
             raise Invalid("--scope", f"{word} is none of {', '.join(sorted(known))}")
     return tuple(Scope(word).value for word in said or [])
-
-
-def _read_json(path: Path) -> dict[str, object]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise Invalid("--jwks", f"{path} cannot be read as JSON") from None
-    if not isinstance(document, dict):
-        raise Invalid("--jwks", "is no key set")
-    return document

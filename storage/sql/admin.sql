@@ -62,14 +62,15 @@ update control.tenants
 
 -- query: put_issuer
 -- Registers an issuer, new or changed.
-insert into control.issuers (url, audience, jwks, tenants, platform)
-values (%(url)s, %(audience)s, %(jwks)s::jsonb, %(tenants)s, %(platform)s)
+insert into control.issuers (url, audience, jwks, jwks_url, tenants, platform, rules)
+values (%(url)s, %(audience)s, %(jwks)s::jsonb, %(jwks_url)s, %(tenants)s, %(platform)s, %(rules)s::jsonb)
 on conflict (url) do update set audience = excluded.audience, jwks = excluded.jwks,
-    tenants = excluded.tenants, platform = excluded.platform
+    jwks_url = excluded.jwks_url, tenants = excluded.tenants, platform = excluded.platform,
+    rules = excluded.rules
 
 -- query: list_issuers
 -- All issuers.
-select url, audience, jwks, tenants, platform, created_at from control.issuers order by url
+select url, audience, jwks, jwks_url, tenants, platform, rules, created_at from control.issuers order by url
 
 -- query: remove_issuer
 -- Removes an issuer: its tokens are refused from now on.

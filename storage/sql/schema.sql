@@ -209,21 +209,27 @@ end $$;
 CREATE TABLE control.issuers (
     url text NOT NULL,
     audience text NOT NULL,
-    jwks jsonb NOT NULL,
+    jwks jsonb DEFAULT '{}'::jsonb NOT NULL,
     tenants text[],
     platform boolean DEFAULT false NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    rules jsonb DEFAULT '{}'::jsonb NOT NULL,
+    jwks_url text,
+    CONSTRAINT issuers_jwks_url_check CHECK ((jwks_url ~~ 'https://%'::text)),
+    CONSTRAINT issuers_rules_check CHECK ((jsonb_typeof(rules) = 'object'::text))
 );
 
-CREATE FUNCTION tenantry.issuer_record(p_url text) RETURNS TABLE(url text, audience text, jwks jsonb, tenants text[], platform boolean)
+CREATE FUNCTION tenantry.issuer_record(p_url text) RETURNS TABLE(url text, audience text, jwks jsonb, jwks_url text, tenants text[], platform boolean, rules jsonb)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     BEGIN ATOMIC
  SELECT i.url,
      i.audience,
      i.jwks,
+     i.jwks_url,
      i.tenants,
-     i.platform
+     i.platform,
+     i.rules
     FROM control.issuers i
    WHERE (i.url = issuer_record.p_url);
 END;

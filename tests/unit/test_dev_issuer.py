@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from server import tokens
 from server.dev_issuer import load_or_create
+from server.jws import read_token
+from server.key_sets import vetted
 from server.refusal import BadCredential
-from server.tokens import TokenVerifier
 from tenancy.errors import Misconfigured
 from tenancy.ids import SubjectId, TenantId
 from tenancy.principal import Role
@@ -17,7 +19,9 @@ ACME, ANN, HOUR = TenantId("acme"), SubjectId("ann"), timedelta(hours=1)
 
 
 def verify(token, issuer, **later):
-    return TokenVerifier().verify(token, issuer, now=datetime.now(UTC) + timedelta(**later))
+    return tokens.verify(
+        read_token(token), issuer, vetted(issuer), now=datetime.now(UTC) + timedelta(**later)
+    )
 
 
 def test_it_signs_what_it_verifies(tmp_path):

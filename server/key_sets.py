@@ -1,0 +1,41 @@
+"""An issuer's keys, wherever they are kept."""
+
+from server.jwks import KeySet, vet_jwks
+from server.jwks_store import JwksStore
+from server.refusal import BadCredential
+from tenancy.credentials import Issuer
+from tenancy.errors import Invalid
+
+
+class KeySets:
+    """Registered sets are parsed once, until their record is replaced; published ones fetched."""
+
+    def __init__(self, published: JwksStore | None = None) -> None:
+        self._published = published or JwksStore()
+        self._registered: dict[str, tuple[Issuer, KeySet]] = {}
+
+    async def of(self, issuer: Issuer, kid: str | None) -> KeySet:
+        """The keys of `issuer`; raises `BadCredential` or `Unavailable` when there are none."""
+        if issuer.jwks_url is not None:
+            return await self._published.keys(issuer, kid)
+        record, keys = self._registered.get(issuer.url, (None, {}))
+        if record is not issuer:
+            keys = vetted(issuer)
+            self._registered[issuer.url] = (issuer, keys)
+        return keys
+
+    async def aclose(self) -> None:
+        """Stop fetching."""
+        await self._published.aclose()
+
+
+def vetted(issuer: Issuer) -> KeySet:
+    """The registered keys of `issuer`; raises `BadCredential` when they are at fault."""
+    try:
+        return vet_jwks(
+            issuer.jwks,
+            symmetric_allowed=issuer.development,
+            algorithms=issuer.rules.algorithms,
+        )
+    except Invalid as invalid:
+        raise BadCredential(f"the issuer's {invalid.field} {invalid.message}") from None
