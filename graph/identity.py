@@ -50,6 +50,8 @@ class VerifiedUser(Mapping[str, Any]):
             "subject_id": self.principal.subject_id,
             "role": self.principal.role.value,
             "credential": self.principal.credential,
+            "issued_at": self.principal.issued_at,
+            "token_id": self.principal.token_id,
         }
 
     def __getitem__(self, key: str) -> Any:
@@ -80,6 +82,8 @@ def _from_claims(user: Any) -> Principal:
             role=Role(user["role"]),
             scopes=known_scopes(user["permissions"]),
             credential=str(user["credential"]),
+            issued_at=user["issued_at"],
+            token_id=user["token_id"],
         )
     except (KeyError, TypeError, ValueError, AttributeError, TenantryError):
         raise NotAuthenticated from None

@@ -3,7 +3,7 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -48,14 +48,17 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     services: Services = app.state.services
     await services.open()
     await services.models.load()
-    watching = asyncio.create_task(services.control.watch())
+    beside = [
+        asyncio.create_task(services.control.watch()),
+        asyncio.create_task(services.runner.stop_revoked(services.control.changed)),
+    ]
     gc.collect()
     gc.freeze()  # what start-up made lives for ever: no later collection walks it
     try:
         yield
     finally:
         await services.runner.drain()
-        watching.cancel()
-        with suppress(asyncio.CancelledError):
-            await watching
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await services.close()

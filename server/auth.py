@@ -61,8 +61,7 @@ class Authenticator:
         principal = await self._from_key(text) or await self._from_token(text)
         if principal is None:
             raise BadCredential("the credential is neither a key nor a token")
-        if principal.role is not Role.OPERATOR:
-            await self._require_served(principal.tenant_id)
+        await self._require_served(principal)
         return principal
 
     async def _from_key(self, text: str) -> Principal | None:
@@ -74,7 +73,12 @@ class Authenticator:
             raise BadCredential("the key is unknown")
         self._require_valid(key)
         return Principal(
-            key.tenant_id, key.subject_id, key.role, scopes_of_key(key), f"key:{key.key_id}"
+            key.tenant_id,
+            key.subject_id,
+            key.role,
+            scopes_of_key(key),
+            f"key:{key.key_id}",
+            issued_at=key.created_at.timestamp(),
         )
 
     def _require_valid(self, key: ApiKey) -> None:
@@ -96,18 +100,27 @@ class Authenticator:
         claims = verify(token, issuer, keys, now=self._clock())
         scopes = scopes_of_token(claims.role, claims.words)
         return Principal(
-            claims.tenant_id, claims.subject_id, claims.role, scopes, f"issuer:{issuer.url}"
+            claims.tenant_id,
+            claims.subject_id,
+            claims.role,
+            scopes,
+            f"issuer:{issuer.url}",
+            issued_at=claims.issued_at,
+            token_id=claims.token_id,
         )
 
     async def aclose(self) -> None:
         """Stop what runs beside requests."""
         await self._key_sets.aclose()
 
-    async def _require_served(self, tenant_id: TenantId) -> None:
-        tenant = await self._directory.tenant(tenant_id)
-        if tenant is None:
+    async def _require_served(self, principal: Principal) -> None:
+        tenant = await self._directory.tenant(principal.tenant_id)
+        if tenant is not None:
+            if tenant.revocations.cover(principal):
+                raise BadCredential("the credential is revoked")
+            tenant.require_served(principal)
+        elif principal.role is not Role.OPERATOR:
             raise BadCredential("the tenant is unknown")
-        tenant.require_active()
 
 
 def credential_in(headers: RawHeaders) -> str:

@@ -18,12 +18,17 @@ END_OF_DATES = 253402300799  # the last second of the year 9999
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says. `words` narrow the role; None where the token is silent."""
+    """What a verified token says. `words` narrow the role; None where the token is silent.
+
+    `issued_at` is in seconds since 1970.
+    """
 
     tenant_id: TenantId
     subject_id: SubjectId
     role: Role
     words: frozenset[str] | None
+    issued_at: float | None
+    token_id: str | None
 
 
 def parse_claims(claims: Mapping[str, Any], issuer: Issuer, now: datetime) -> Claims:
@@ -89,9 +94,18 @@ def _identity(claims: Mapping[str, Any], rules: TokenRules) -> Claims:
             parse_subject_id(claim_at(claims, rules.subject), rules.subject[-1]),
             _role(claim_at(claims, rules.role), rules),
             _words(claims, rules),
+            _date(claims, "iat") if "iat" in claims else None,
+            _token_id(claims),
         )
     except Invalid as invalid:
         raise BadCredential(f"{invalid.field} {invalid.message}") from None
+
+
+def _token_id(claims: Mapping[str, Any]) -> str | None:
+    token_id = claims.get("jti", "")
+    if not isinstance(token_id, str):
+        raise BadCredential("jti is no string")
+    return token_id or None
 
 
 def _tenant(value: object, rules: TokenRules) -> TenantId:

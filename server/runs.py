@@ -1,7 +1,7 @@
 """The runner: opens a run, owns what it holds, and lets go of it on every way out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -48,6 +48,7 @@ log = structlog.get_logger()
 TITLE_CHARACTERS = 80
 FRAMES = 8
 DRAIN_SECONDS = 10.0
+OPENING_SECONDS = 0.25
 RELEASE_AGAIN_SECONDS = 1.0
 RELEASE_TRIES = 10  # with the time each takes, as long as a slot lives by itself
 ASSISTANTS = frozenset({"default"})
@@ -103,6 +104,7 @@ class _Execution:
     admitted: asyncio.Future[None]
     interrupt: Mapping[str, Any] | None = None
     final: list[AIMessage] = field(default_factory=list)
+    stopped: TenantryError | None = None
 
 
 class Runner:
@@ -125,7 +127,7 @@ class Runner:
         self._ledger = ledger
         self._quota = quota
         self._turns = turns
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], _Execution] = {}
         self._releases: set[asyncio.Task[None]] = set()
 
     async def start(self, principal: Principal, request: RunRequest) -> LiveRun:
@@ -142,8 +144,8 @@ class Runner:
         if isinstance(opened, LiveRun):
             return opened
         task = asyncio.create_task(self._execute(opened))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = opened
+        task.add_done_callback(self._tasks.pop)
         await asyncio.shield(opened.admitted)
         opened.live.standings = opened.turn.standings
         return opened.live
@@ -151,12 +153,40 @@ class Runner:
     async def drain(self) -> None:
         """Wait for the runs in flight; those that take too long are cancelled, their state kept."""
         if self._tasks:
-            _, late = await asyncio.wait(self._tasks, timeout=DRAIN_SECONDS)
+            _, late = await asyncio.wait([*self._tasks], timeout=DRAIN_SECONDS)
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         for release in self._releases:
             release.cancel()
+
+    async def stop_revoked(self, changed: Callable[[int], Awaitable[int]]) -> None:
+        """Stop runs whose tenant or credential no longer holds, until cancelled.
+
+        `changed` returns when control data may differ from a generation, with the next one.
+        """
+        seen = 0
+        while True:
+            seen = await changed(seen)
+            await self._stop_revoked()
+            known = False
+            while not known:
+                await asyncio.sleep(OPENING_SECONDS)  # a run that was being opened meanwhile
+                known = await self._stop_revoked()
+
+    async def _stop_revoked(self) -> bool:
+        """Whether it is known of each run that it may go on."""
+        known = True
+        for task, execution in [*self._tasks.items()]:
+            try:
+                await self._turns.require_served(execution.turn.principal)
+            except Refusal as refusal:
+                if execution.stopped is None:
+                    execution.stopped = refusal
+                    task.cancel()
+            except Unavailable:
+                known = False
+        return known
 
     async def _open(self, principal: Principal, request: RunRequest) -> "_Execution | LiveRun":
         if request.assistant not in ASSISTANTS:
@@ -216,7 +246,8 @@ class Runner:
         except TenantryError as error:
             self._fail(execution, error)
         except asyncio.CancelledError:
-            self._fail(execution, Unavailable("The service is shutting down."))
+            stopped = execution.stopped or Unavailable("The service is shutting down.")
+            self._fail(execution, stopped)
         except Exception as error:  # the stream boundary: every run ends in one event
             log.error("run_broke", error=type(error).__name__, where=_where(error))
             self._fail(execution, Failure("The run failed."))

@@ -63,7 +63,7 @@ class Services:
         tenant = await self.directory.tenant(principal.tenant_id)
         if tenant is None:
             raise NotAuthenticated
-        tenant.require_active()
+        tenant.require_served(principal)
         return tenant
 
     def event(

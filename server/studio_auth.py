@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from time import time
 from typing import Any
 
 from langgraph.runtime import Runtime, ServerInfo
@@ -118,7 +119,12 @@ async def principal_from(here: Studio, headers: RawHeaders) -> Principal:
     if FROM_STUDIO not in headers or await _brings_ours(here, headers):
         return await here.services.authenticator.authenticate(headers)
     principal = Principal(
-        parse_tenant_id(tenant_id), STUDIO_SUBJECT, Role.ADMIN, TENANT_SCOPES, "studio"
+        parse_tenant_id(tenant_id),
+        STUDIO_SUBJECT,
+        Role.ADMIN,
+        TENANT_SCOPES,
+        "studio",
+        issued_at=time(),
     )
     await here.services.tenant(principal)
     return principal

@@ -164,10 +164,7 @@ class RunTurns:
         self, principal: Principal, run_id: RunId, thread_id: ThreadId | None
     ) -> RunTurn:
         """A new turn. Raises `NotAuthenticated`, `TenantSuspended` or `Unavailable`."""
-        tenant = await self._directory.tenant(principal.tenant_id)
-        if tenant is None:
-            raise NotAuthenticated
-        tenant.require_active()
+        tenant = await self.require_served(principal)
         turn = RunTurn(principal, tenant, run_id, thread_id, self._quota)
         self._open[run_id] = turn
         return turn
@@ -181,11 +178,19 @@ class RunTurns:
             return await self.open(principal, run_id, thread_id)
         if turn.principal != principal:
             raise TenantMismatch
+        await self.require_served(principal)
+        return turn
+
+    async def require_served(self, principal: Principal) -> Tenant:
+        """The principal's tenant, now.
+
+        Raises `NotAuthenticated` for a revoked credential, `TenantSuspended` or `Unavailable`.
+        """
         tenant = await self._directory.tenant(principal.tenant_id)
         if tenant is None:
             raise NotAuthenticated
-        tenant.require_active()
-        return turn
+        tenant.require_served(principal)
+        return tenant
 
     def find(self, run_id: RunId) -> RunTurn | None:
         """The run's turn, if it has one yet."""

@@ -106,6 +106,21 @@ class Control:
         if not self._run("remove_issuer", {"url": url}):
             raise NotFound(f"There is no issuer {url}.")
 
+    def revoke(
+        self, tenant_id: TenantId, *, subject: str = "", issuer: str = "", token_id: str = ""
+    ) -> None:
+        """Revoke one token of an issuer, or all credentials of a subject or tenant until now.
+
+        Raises `NotFound` for an unknown tenant.
+        """
+        self.tenant(tenant_id)
+        params = {"subject_id": subject, "issuer": issuer, "token_id": token_id}
+        self._run("revoke", params | {"tenant_id": tenant_id})
+
+    def revocations(self, tenant_id: TenantId | None) -> list[Row]:
+        """What was revoked, of a tenant or of all."""
+        return self._all("list_revocations", {"tenant_id": tenant_id})
+
     def enable_tool(self, tenant_id: TenantId, tool: str, *, enabled: bool) -> None:
         """Say whether a tool is enabled for a tenant."""
         self._run("put_tool", {"tenant_id": tenant_id, "tool": tool, "enabled": enabled})

@@ -1,7 +1,7 @@
 """Control data as the server sees it: read through definer functions, cached, refreshed by push."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -14,6 +14,7 @@ from tenancy.errors import Invalid, Unavailable
 from tenancy.ids import KeyId, PlanId, SubjectId, TenantId
 from tenancy.plan import Plan
 from tenancy.principal import Role
+from tenancy.revocation import Revocations
 from tenancy.tenant import Tenant, TenantStatus, ToolSetting
 from tenancy.token_rules import parse_token_rules
 
@@ -37,6 +38,13 @@ class Directory:
         self._version = -1
         self._generation = 0
         self._confirmed = 0.0
+        self._changed = asyncio.Event()
+
+    async def changed(self, since: int) -> int:
+        """Wait until a record may differ from generation `since`; the generation now."""
+        while self._generation == since:
+            await self._changed.wait()
+        return self._generation
 
     async def tenant(self, tenant_id: TenantId) -> Tenant | None:
         """The tenant with its plan, preferences and tool settings."""
@@ -82,6 +90,8 @@ class Directory:
     def _forget(self) -> None:
         self._generation += 1
         self._records.clear()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     async def _cached(
         self, key: tuple[str, object], load: Callable[[], Awaitable[T | None]]
@@ -139,6 +149,18 @@ def tenant_of(row: Row) -> Tenant:
         cell_id=row["cell_id"],
         preferences=row["preferences"],
         tools={name: ToolSetting(s["enabled"], s["configuration"]) for name, s in tools.items()},
+        revocations=revocations_of(row["revocations"] or [], row["revoked_keys"] or []),
+    )
+
+
+def revocations_of(rows: Sequence[Row], keys: Sequence[object]) -> Revocations:
+    """Rows of `control.revocations`, and the ids of revoked keys, as a tenant's revocations."""
+    epochs = {SubjectId(row["subject"]): float(row["at"]) for row in rows if not row["token"]}
+    return Revocations(
+        everyone=epochs.pop(SubjectId(""), None),
+        subjects=epochs,
+        credentials=frozenset(f"key:{key}" for key in keys),
+        tokens=frozenset((f"issuer:{row['issuer']}", row["token"]) for row in rows if row["token"]),
     )
 
 

@@ -63,13 +63,19 @@ SCOPES_OF_ROLE: dict[Role, frozenset[Scope]] = {
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A verified caller. `credential` names the issuer or key that vouched, never a secret."""
+    """A verified caller. `credential` names the issuer or key that vouched, never a secret.
+
+    `issued_at` is when the credential says it was made, in seconds since 1970; `token_id` is a
+    token's `jti`. Both are for revoking it.
+    """
 
     tenant_id: TenantId
     subject_id: SubjectId
     role: Role
     scopes: frozenset[Scope]
     credential: str
+    issued_at: float | None = None
+    token_id: str | None = None
 
     def require(self, scope: Scope) -> None:
         """Raise `Forbidden` unless the principal holds `scope`."""

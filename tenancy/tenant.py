@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tenancy.errors import Invalid, TenantSuspended
+from tenancy.errors import Invalid, NotAuthenticated, TenantSuspended
 from tenancy.ids import TenantId
 from tenancy.plan import Plan
+from tenancy.principal import Principal, Role
+from tenancy.revocation import NOTHING_REVOKED, Revocations
 
 
 class TenantStatus(StrEnum):
@@ -44,10 +46,13 @@ class Tenant:
     cell_id: str
     preferences: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, ToolSetting] = field(default_factory=dict)
+    revocations: Revocations = NOTHING_REVOKED
 
-    def require_active(self) -> None:
-        """Raise `TenantSuspended` unless the tenant is served."""
-        if self.status is not TenantStatus.ACTIVE:
+    def require_served(self, principal: Principal) -> None:
+        """Raise `NotAuthenticated` for a revoked credential, `TenantSuspended` for a suspension."""
+        if self.revocations.cover(principal):
+            raise NotAuthenticated
+        if self.status is not TenantStatus.ACTIVE and principal.role is not Role.OPERATOR:
             raise TenantSuspended
 
 

@@ -1,4 +1,4 @@
-"""`tenantry token …`, `tenantry key …`"""
+"""`tenantry token …`, `tenantry key …`, `tenantry revocation …`"""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -23,8 +23,10 @@ from tenancy.principal import TENANT_SCOPES, Role, Scope
 
 tokens = typer.Typer(help="Issue tokens for development.", no_args_is_help=True)
 keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+revocations = typer.Typer(help="End credentials before they expire.", no_args_is_help=True)
 app.add_typer(tokens, name="token")
 app.add_typer(keys, name="key")
+app.add_typer(revocations, name="revocation")
 
 Subject = Annotated[str, typer.Option("--subject", help="Who the caller is inside the tenant.")]
 RoleName = Annotated[Role, typer.Option("--role")]
@@ -57,6 +59,46 @@ def issue(
             scopes=_scopes(scope) or None,
         )
     )
+
+
+@revocations.command("add")
+def revoke(
+    tenant: TenantName,
+    everyone: Annotated[
+        bool, typer.Option("--all", help="Everything issued until now for the tenant.")
+    ] = False,
+    subject: Annotated[
+        str | None, typer.Option("--subject", help="Everything issued until now for one caller.")
+    ] = None,
+    issuer: Annotated[str | None, typer.Option("--issuer", help="One token: its iss.")] = None,
+    token_id: Annotated[str | None, typer.Option("--token-id", help="One token: its jti.")] = None,
+    data_dir: DataDir = None,
+) -> None:
+    """End credentials before they expire; runs in flight end too, within a second."""
+    if (issuer is None) != (token_id is None):
+        raise Invalid("--issuer", "and --token-id go together")
+    if [everyone, subject is not None, token_id is not None].count(True) != 1:
+        raise Invalid("--all", "or --subject or --issuer with --token-id is needed")
+    what = {
+        "subject": "" if subject is None else parse_subject_id(subject, "--subject"),
+        "issuer": "" if issuer is None else parse_subject_id(issuer, "--issuer"),
+        "token_id": "" if token_id is None else parse_subject_id(token_id, "--token-id"),
+    }
+    with control_for(data_dir) as control:
+        control.revoke(parse_tenant_id(tenant, "--tenant"), **what)
+
+
+@revocations.command("list")
+def list_revocations(
+    tenant: Annotated[str | None, typer.Option("--tenant")] = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """List what was revoked, of a tenant or of all."""
+    with control_for(data_dir) as control:
+        rows = control.revocations(None if tenant is None else parse_tenant_id(tenant, "--tenant"))
+    columns = ("tenant_id", "subject", "issuer", "token_id", "revoked_at")
+    show(rows, as_json=as_json, columns=columns)
 
 
 @keys.command("create")

@@ -90,6 +90,18 @@ on conflict (tenant_id, tool) do update
    set configuration = (select coalesce(jsonb_object_agg(key, value), '{}')
                           from jsonb_each(s.configuration || %(configuration)s::jsonb) where value <> '""')
 
+-- query: revoke
+-- Revokes a token, or every credential of a subject or a tenant until now.
+insert into control.revocations (tenant_id, subject_id, issuer, token_id)
+values (%(tenant_id)s, %(subject_id)s, %(issuer)s, %(token_id)s)
+on conflict (tenant_id, subject_id, issuer, token_id) do update set revoked_at = now()
+
+-- query: list_revocations
+-- What was revoked, of a tenant or of all.
+select tenant_id, subject_id as subject, issuer, token_id, revoked_at
+  from control.revocations where %(tenant_id)s::text is null or tenant_id = %(tenant_id)s
+ order by revoked_at, tenant_id, subject_id, issuer, token_id
+
 -- query: add_key
 -- Stores an API key's digest.
 insert into control.api_keys (key_id, tenant_id, digest, subject_id, role, scopes, expires_at)

@@ -376,6 +376,16 @@ CREATE TABLE control.plans (
     CONSTRAINT plans_plan_id_check CHECK ((plan_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
 );
 
+CREATE TABLE control.revocations (
+    tenant_id text NOT NULL,
+    subject_id text DEFAULT ''::text NOT NULL,
+    issuer text DEFAULT ''::text NOT NULL,
+    token_id text DEFAULT ''::text NOT NULL,
+    revoked_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT revocations_check CHECK (((issuer = ''::text) = (token_id = ''::text))),
+    CONSTRAINT revocations_check1 CHECK (((token_id = ''::text) OR (subject_id = ''::text)))
+);
+
 CREATE TABLE control.tenants (
     tenant_id text NOT NULL,
     display_name text NOT NULL,
@@ -397,7 +407,7 @@ CREATE TABLE control.tool_settings (
     configuration jsonb DEFAULT '{}'::jsonb NOT NULL
 );
 
-CREATE FUNCTION tenantry.tenant_record(p_tenant text) RETURNS TABLE(tenant_id text, display_name text, status text, cell_id text, preferences jsonb, plan jsonb, tools jsonb)
+CREATE FUNCTION tenantry.tenant_record(p_tenant text) RETURNS TABLE(tenant_id text, display_name text, status text, cell_id text, preferences jsonb, plan jsonb, tools jsonb, revocations jsonb, revoked_keys uuid[])
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     BEGIN ATOMIC
@@ -409,7 +419,13 @@ CREATE FUNCTION tenantry.tenant_record(p_tenant text) RETURNS TABLE(tenant_id te
      to_jsonb(p.*) AS to_jsonb,
      ( SELECT jsonb_object_agg(s.tool, jsonb_build_object('enabled', s.enabled, 'configuration', s.configuration)) AS jsonb_object_agg
             FROM control.tool_settings s
-           WHERE (s.tenant_id = t.tenant_id)) AS jsonb_object_agg
+           WHERE (s.tenant_id = t.tenant_id)) AS jsonb_object_agg,
+     ( SELECT jsonb_agg(jsonb_build_object('subject', r.subject_id, 'issuer', r.issuer, 'token', r.token_id, 'at', EXTRACT(epoch FROM r.revoked_at))) AS jsonb_agg
+            FROM control.revocations r
+           WHERE (r.tenant_id = t.tenant_id)) AS jsonb_agg,
+     ( SELECT array_agg(k.key_id) AS array_agg
+            FROM control.api_keys k
+           WHERE ((k.tenant_id = t.tenant_id) AND (k.revoked_at > (now() - '1 day'::interval)))) AS array_agg
     FROM (control.tenants t
       JOIN control.plans p USING (plan_id))
    WHERE (t.tenant_id = tenant_record.p_tenant);
@@ -591,6 +607,9 @@ ALTER TABLE ONLY control.migrations
 ALTER TABLE ONLY control.plans
     ADD CONSTRAINT plans_pkey PRIMARY KEY (plan_id);
 
+ALTER TABLE ONLY control.revocations
+    ADD CONSTRAINT revocations_pkey PRIMARY KEY (tenant_id, subject_id, issuer, token_id);
+
 ALTER TABLE ONLY control.tenants
     ADD CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id);
 
@@ -655,12 +674,17 @@ CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.issuers FOR 
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.plans FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.revocations FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tenants FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tool_settings FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 ALTER TABLE ONLY control.api_keys
     ADD CONSTRAINT api_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
+
+ALTER TABLE ONLY control.revocations
+    ADD CONSTRAINT revocations_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
 
 ALTER TABLE ONLY control.tenants
     ADD CONSTRAINT tenants_cell_id_fkey FOREIGN KEY (cell_id) REFERENCES control.cells(cell_id);

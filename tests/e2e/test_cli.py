@@ -182,6 +182,32 @@ def test_an_issuer_speaks_for_its_tenants_until_it_is_removed(shop: Shop, tmp_pa
     within_a_second(lambda: shop.get("/v1/tools", idp[0].sign("lumen")).status_code == 401)
 
 
+def test_what_was_issued_until_now_is_revoked(shop: Shop) -> None:
+    token = shop.terminal.ok("token", "issue", "--tenant", "lumen", "--subject", "gone").strip()
+    within_a_second(lambda: shop.get("/v1/tools", token).status_code == 200)
+    shop.terminal.ok("revocation", "add", "--tenant", "lumen", "--subject", "gone")
+    within_a_second(lambda: shop.get("/v1/tools", token).status_code == 401)
+    listed = shop.terminal.json("revocation", "list", "--tenant", "lumen")
+    assert [row["subject"] for row in listed] == ["gone"]
+    nobody = shop.terminal.run("revocation", "add", "--tenant", "lumen")
+    assert (nobody.returncode, "--all or --subject" in nobody.stderr) == (2, True)
+
+
+def test_an_issuers_values_stand_for_tenants(shop: Shop, tmp_path: Path) -> None:
+    (signer, *_), jwks, rules = signers(), tmp_path / "jwks.json", tmp_path / "rules.json"
+    jwks.write_text(json.dumps({"keys": [signer.jwk]}))
+    rules.write_text(json.dumps({"default_role": "member"}))
+    words = ("issuer", "add", ISSUER, "--jwks", str(jwks), "--rules", str(rules))
+    shop.terminal.ok(*words, "--map", "org_2aBc=lumen")
+    shop.terminal.ok("issuer", "map", ISSUER, "org_9xYz=umbra")
+    for value in ("org_2aBc", "org_9xYz"):
+        within_a_second(lambda v=value: shop.get("/v1/tools", signer.sign(v)).status_code == 200)
+    shop.terminal.ok("issuer", "map", ISSUER, "org_9xYz=")
+    within_a_second(lambda: shop.get("/v1/tools", signer.sign("org_9xYz")).status_code == 401)
+    assert shop.get("/v1/tools", signer.sign("org_2aBc")).status_code == 200
+    shop.terminal.ok("issuer", "remove", ISSUER)
+
+
 def test_a_key_set_with_a_private_or_unnamed_key_is_refused(shop: Shop, tmp_path: Path) -> None:
     jwks = tmp_path / "jwks.json"
     (signer, *_) = signers()
