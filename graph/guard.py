@@ -10,7 +10,7 @@ from graph.budget import first_hold
 from graph.identity import principal_of
 from graph.ports import Turn, Turns
 from graph.state import AgentState, Options, Update
-from tenancy.errors import NotAuthenticated, TenantMismatch
+from tenancy.errors import NotAuthenticated, require_own
 from tenancy.ids import RunId, ThreadId
 
 
@@ -38,8 +38,8 @@ def guarded(node: Node, turns: Turns, *, admits: bool = True) -> GuardedNode:
 
     async def run(state: AgentState, *, runtime: Runtime[Options]) -> Update:
         principal = principal_of(runtime)
-        if state.get("tenant_id") not in (None, "", principal.tenant_id):
-            raise TenantMismatch
+        if stamped := state.get("tenant_id"):
+            require_own(principal.tenant_id, [stamped], "state")
         turn = await turns.enter(principal, *_run_and_thread(runtime))
         if admits and not turn.admitted:
             await turn.admit(*first_hold(state, turn.tenant))

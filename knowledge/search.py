@@ -3,6 +3,7 @@
 from knowledge.plaintext import clean
 from knowledge.ports import Embedder, PassageIndex
 from tenancy.document import Found
+from tenancy.errors import require_own
 from tenancy.ids import TenantId
 
 _END_CHARACTERS = 500  # MiniLM reads about 1,000; pasted text has its question at either end
@@ -16,7 +17,10 @@ class Search:
         self._index = index
 
     async def search(self, tenant_id: TenantId, query: str, limit: int) -> Found:
-        """The best `limit` passages of the tenant, best first; none for a blank query."""
+        """The best `limit` passages of the tenant, best first; none for a blank query.
+
+        Raises `IsolationBreach` when the index answers with another tenant's.
+        """
         question = _question(query)
         if not question or limit < 1:
             return Found((), self._embedder.model, 0)
@@ -28,6 +32,7 @@ class Search:
             embedding_model=self._embedder.model,
             limit=limit,
         )
+        require_own(tenant_id, (passage.tenant_id for passage in passages), "search")
         return Found(passages, self._embedder.model, embedded.tokens)
 
 

@@ -1,6 +1,7 @@
 """Which scope a route needs: said once, beside the route, and checked before its body is read."""
 
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from fastapi import Request, Response
@@ -9,11 +10,12 @@ from fastapi.params import Form
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
+from server.breaches import report
 from server.middleware import principal_in
 from server.problems import problem_of, problem_of_http, problem_of_validation
 from server.services import Services
 from tenancy.audit import Outcome
-from tenancy.errors import Refusal, Unavailable, UnsupportedMedia
+from tenancy.errors import IsolationBreach, Refusal, Unavailable, UnsupportedMedia
 from tenancy.principal import Principal, Scope
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,6 +51,9 @@ class ScopedRoute(APIRoute):
             except Refused as error:
                 if not getattr(request.state, "audited", False):
                     await _audit(request, principal, self.operation, error)
+                raise
+            except IsolationBreach as breach:
+                await _audit_breach(request, principal, self.operation, breach)
                 raise
 
         return guarded
@@ -102,6 +107,21 @@ async def _audit(
         await services.ledger.record(principal.tenant_id, audit=[event])
     except Unavailable:
         return
+
+
+async def _audit_breach(
+    request: Request, principal: Principal, operation: str, breach: IsolationBreach
+) -> None:
+    """Outside a run there is no thread to close: the answer is stopped, counted and recorded."""
+    if getattr(request.state, "audited", False):
+        return
+    report(breach)
+    services: Services = request.app.state.services
+    event = services.event(
+        principal, "isolation.breach", operation, Outcome.FAILED, boundary=breach.boundary
+    )
+    with suppress(Unavailable):  # the log has it
+        await services.ledger.record(principal.tenant_id, audit=[event])
 
 
 def _status(error: BaseException) -> int:

@@ -16,6 +16,12 @@ LATENCY = Histogram(
     buckets=(0.005, 0.02, 0.1, 0.5, 2, 10, 60),
     registry=REGISTRY,
 )
+BREACHES = Counter(
+    "tenantry_isolation_breaches",
+    "Requests stopped because something of another tenant turned up. Wake somebody at 1.",
+    ["boundary"],
+    registry=REGISTRY,
+)
 
 
 class MetricsMiddleware:

@@ -49,6 +49,11 @@ class EventLog:
         """Append an event."""
         self._queue.put_nowait(event)
 
+    def forget(self) -> None:
+        """Drop what the reader has not been given yet."""
+        while not self._queue.empty():
+            self._queue.get_nowait()
+
     def end(self, event: Event) -> None:
         """Append the one event that ends the run."""
         if self.last is None:

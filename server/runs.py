@@ -20,6 +20,7 @@ from langgraph.types import Command, StreamMode
 
 from graph.identity import USER_KEY, VerifiedUser
 from graph.notes import notes_of, with_notes
+from server.breaches import report
 from server.parts import Event, EventLog, Translator, retold
 from server.turns import RunTurn, RunTurns
 from storage.checkpointer import TenantPostgresSaver
@@ -32,6 +33,7 @@ from tenancy.audit import AuditEvent, Outcome
 from tenancy.errors import (
     Conflict,
     Failure,
+    IsolationBreach,
     LeaseLost,
     NotFound,
     Refusal,
@@ -255,6 +257,8 @@ class Runner:
     def _fail(self, execution: _Execution, error: TenantryError) -> None:
         if execution.admitted.done():
             execution.live.error = error
+            if isinstance(error, IsolationBreach):
+                execution.live.events.forget()
             execution.live.events.end(Event.of_error(error))
         else:
             execution.admitted.set_exception(error)
@@ -317,6 +321,8 @@ class Runner:
 
     async def _give_up(self, execution: _Execution, error: BaseException) -> None:
         """Not admitted, it leaves an audit record and no other trace; admitted, its state."""
+        if isinstance(error, IsolationBreach):
+            return await self._quarantine(execution, error)
         turn, name = execution.turn, type(error).__name__
         outcome = Outcome.REFUSED if isinstance(error, Refusal) else Outcome.FAILED
         with suppress(Unavailable, LeaseLost):
@@ -331,6 +337,23 @@ class Runner:
             turn.record.ending = Ending("cancelled" if cancelled else "error", turn.tokens)
             await execution.saver.flush()
             log.warning("run_failed", reason=name)
+
+    async def _quarantine(self, execution: _Execution, breach: IsolationBreach) -> None:
+        """Nothing of the run stays but usage and audit; its thread waits for an operator.
+
+        Tried for a while when Postgres is away, with the thread's lease still held.
+        """
+        execution.saver.drop()
+        execution.turn.breached(breach)
+        report(breach)
+        record = execution.turn.record.take()
+        record.ending = Ending("error", execution.turn.tokens)
+        for _ in range(RELEASE_TRIES):
+            try:
+                return await self._threads.quarantine(execution.lease, record)
+            except Unavailable:
+                await asyncio.sleep(RELEASE_AGAIN_SECONDS)
+        log.critical("quarantine_failed")
 
     async def _stream(self, execution: _Execution) -> None:
         """Drive the graph; what it emits becomes events as soon as the run is admitted."""

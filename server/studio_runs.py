@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager, suppress
 
 import structlog
 
+from server.breaches import report
 from server.turns import RunTurn, RunTurns
 from storage.ledger import PostgresLedger
 from storage.quota import RedisQuota
 from storage.threads import RENEW_SECONDS
 from tenancy.audit import Outcome
-from tenancy.errors import Refusal, Unavailable
+from tenancy.errors import IsolationBreach, Refusal, Unavailable
 from tenancy.ids import RunId
 
 log = structlog.get_logger()
@@ -81,6 +82,9 @@ class StudioRuns:
 
 
 def _note_failure(turn: RunTurn, error: BaseException) -> None:
+    if isinstance(error, IsolationBreach):
+        turn.breached(error)
+        report(error)
     reason = type(error).__name__
     outcome = Outcome.REFUSED if isinstance(error, Refusal) else Outcome.FAILED
     turn.did("run.finish" if turn.admitted else "run.start", "", outcome, reason=reason)

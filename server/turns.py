@@ -11,7 +11,13 @@ from server.auth import Directory
 from storage.quota import RedisQuota
 from storage.turn import TurnRecord
 from tenancy.audit import AuditEvent, Outcome
-from tenancy.errors import NotAuthenticated, QuotaExceeded, TenantMismatch, Unavailable
+from tenancy.errors import (
+    IsolationBreach,
+    NotAuthenticated,
+    QuotaExceeded,
+    TenantMismatch,
+    Unavailable,
+)
 from tenancy.ids import RunId, ThreadId
 from tenancy.principal import Principal
 from tenancy.quota import Standing
@@ -132,6 +138,10 @@ class RunTurn:
     def did(self, action: str, resource: str, outcome: Outcome, **attributes: str | int) -> None:
         """Record an action for the turn's next commit."""
         self.record.audit.append(self.event(action, resource, outcome, **attributes))
+
+    def breached(self, breach: IsolationBreach) -> None:
+        """Record where the run met something foreign, and never whose it was."""
+        self.did("isolation.breach", "", Outcome.FAILED, boundary=breach.boundary)
 
     def event(
         self, action: str, resource: str, outcome: Outcome, **attributes: str | int

@@ -37,6 +37,7 @@ from storage.postgres import ANSWER_SECONDS, STATEMENT_SECONDS, Pool, translated
 from storage.queries import call, query
 from storage.turn import Lease, TurnRecord
 from tenancy.durability import Durability
+from tenancy.errors import require_own
 from tenancy.ids import TenantId
 
 _PULL = "~__pregel_pull, "  # how Pregel writes the path of a node's own task
@@ -257,7 +258,10 @@ class TenantPostgresSaver(AsyncPostgresSaver):
             raise
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        """One checkpoint, the latest when the config names none."""
+        """One checkpoint, the latest when the config names none.
+
+        Raises `IsolationBreach` when a row of it is another tenant's.
+        """
         configurable = config["configurable"]
         thread, namespace = str(configurable["thread_id"]), configurable.get("checkpoint_ns", "")
         if self._lease is not None and self._lease.new_thread and not self._puts:
@@ -277,6 +281,7 @@ class TenantPostgresSaver(AsyncPostgresSaver):
         if not rows:
             return None
         row = rows[0]
+        require_own(self.tenant_id, row["tenant_ids"], "checkpoint")
         if row["checkpoint"]["v"] < 4 and row["parent_checkpoint_id"]:
             return await super().aget_tuple(config)  # pending sends of rows older than format 4
         return await self._load_checkpoint_tuple(row)

@@ -12,10 +12,10 @@ from storage.checkpointer import TenantPostgresSaver
 from storage.ledger import dump, insert_events, rows_of
 from storage.postgres import Row
 from storage.queries import call, query
-from storage.turn import Lease
+from storage.turn import Lease, TurnRecord
 from tenancy.audit import AuditEvent
-from tenancy.errors import Conflict, Invalid, NotFound, ThreadBusy
-from tenancy.ids import RunId, ThreadId
+from tenancy.errors import Conflict, Invalid, NotFound, ThreadBusy, ThreadQuarantined
+from tenancy.ids import RunId, TenantId, ThreadId
 from tenancy.page import Cursor
 from tenancy.principal import Principal
 from tenancy.usage import Tokens
@@ -79,7 +79,8 @@ class PostgresThreads:
     ) -> Lease | Replay:
         """Take the thread's lease for a run, in one round trip.
 
-        Raises `NotFound`, `ThreadBusy`, or for a reused idempotency key `Conflict` or `Invalid`.
+        Raises `NotFound`, `ThreadBusy`, `ThreadQuarantined`, or `Invalid` for a reused
+        idempotency key.
         """
         [row] = await self._cells.for_tenant(principal.tenant_id).call(
             call("open_run"),
@@ -119,6 +120,19 @@ class PostgresThreads:
         }
         cell = self._cells.for_tenant(lease.tenant_id)
         await cell.call(call("discard_run"), lease.tenant_id, params)
+
+    async def quarantine(self, lease: Lease, record: TurnRecord) -> None:
+        """End a run and close its thread: of the run, only usage and audit of `record` stay."""
+        params = _lease_params(lease) | {"title": record.title, "rows": dump(record.rows())}
+        cell = self._cells.for_tenant(lease.tenant_id)
+        await cell.call(call("quarantine_run"), lease.tenant_id, params)
+
+    async def release(self, tenant_id: TenantId, thread_id: ThreadId, audit: AuditEvent) -> None:
+        """Open a quarantined thread again; raises `NotFound` when there is none of that id."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            if not await conn.execute(query("release_thread"), {"thread_id": thread_id}):
+                raise NotFound("No quarantined thread has this id.")
+            await insert_events(conn, audit=[audit])
 
     async def run(self, principal: Principal, run_id: RunId) -> Run:
         """A run of a visible thread; raises `NotFound`."""
@@ -160,7 +174,7 @@ class PostgresThreads:
         return await saver.aget_tuple({"configurable": {"thread_id": str(thread_id)}})
 
     async def delete(self, principal: Principal, thread_id: ThreadId, audit: AuditEvent) -> None:
-        """Delete a thread and its memory; raises `NotFound` or `ThreadBusy`."""
+        """Delete a thread and its memory; raises `NotFound`, `ThreadBusy`, `ThreadQuarantined`."""
         cell = self._cells.for_tenant(principal.tenant_id)
         async with cell.as_tenant(principal.tenant_id) as conn:
             params = _visible(principal) | {"thread_id": thread_id}
@@ -169,6 +183,8 @@ class PostgresThreads:
                 raise NotFound
             if row["busy"]:
                 raise ThreadBusy
+            if row["quarantined"]:
+                raise ThreadQuarantined
             await conn.execute(query("delete_checkpoints"), {"thread_id": str(thread_id)})
             await conn.execute(query("delete_thread"), {"thread_id": thread_id})
             await insert_events(conn, audit=[audit])
@@ -194,6 +210,8 @@ def _refusal(outcome: str) -> Exception:
         return NotFound()
     if outcome == "busy":
         return ThreadBusy()
+    if outcome == "quarantined":
+        return ThreadQuarantined()
     if outcome == "in_progress":
         return ThreadBusy(timedelta(seconds=1))
     return Invalid("Idempotency-Key", "was used before with another request")

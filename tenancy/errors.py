@@ -5,22 +5,25 @@ TenantryError                        what the edges catch; nothing else is meant
 │   ├── NotAuthenticated             401  no credential, or one that does not hold
 │   ├── Forbidden                    403  a scope is missing
 │   │   ├── TenantSuspended          403
-│   │   └── TenantMismatch           403  a thread, state or token of another tenant
+│   │   └── TenantMismatch           403  a thread or token of another tenant
 │   ├── NotFound                     404  never existed, or is someone else's: the same thing
 │   ├── PayloadTooLarge              413
 │   ├── UnsupportedMedia             415
 │   ├── Invalid                      422  names the fields at fault
 │   ├── Conflict                     409
-│   │   └── ThreadBusy               409  another run writes to the thread
+│   │   ├── ThreadBusy               409  another run writes to the thread
+│   │   └── ThreadQuarantined        409  a run on it met something foreign: an operator must look
 │   └── QuotaExceeded                429  says which limit and when to come back
 └── Failure                          it was allowed, and something broke
     ├── Unavailable                  503  Postgres or Redis is away
     ├── ModelFailed                  502  the model endpoint answered nonsense or an error
     │   └── ModelTimeout             504  the model endpoint was silent
+    ├── IsolationBreach              500  something of another tenant turned up: the run was killed
     ├── LeaseLost                    500  another process took the thread over
     └── Misconfigured                 -   start-up stops with one line and exit 2
 """
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import ClassVar
 
@@ -98,6 +101,10 @@ class ThreadBusy(Conflict):
         self.retry_after = retry_after
 
 
+class ThreadQuarantined(Conflict):
+    """The thread is quarantined until an operator has looked at it."""
+
+
 class QuotaExceeded(Refusal):
     """A limit of the tenant's plan is reached."""
 
@@ -123,6 +130,22 @@ class ModelFailed(Failure):
 
 class ModelTimeout(ModelFailed):
     """The model endpoint did not answer in time."""
+
+
+class IsolationBreach(Failure):
+    """The request was stopped: a check of isolation failed."""
+
+    def __init__(self, boundary: str, foreign_tenant_id: str) -> None:
+        super().__init__()
+        self.boundary = boundary  # where it was met: a word of ours, fit for a metric's label
+        self.foreign_tenant_id = foreign_tenant_id  # for the operator's log, never for a tenant
+
+
+def require_own(tenant_id: str, found: Iterable[str], boundary: str) -> None:
+    """Raise `IsolationBreach` at `boundary` unless all that was found belongs to `tenant_id`."""
+    for owner in found:
+        if owner != tenant_id:
+            raise IsolationBreach(boundary, owner)
 
 
 class LeaseLost(Failure):

@@ -10,7 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langgraph.errors import GraphBubbleUp, is_invalid_resume
 
-from tenancy.errors import Invalid, TenantMismatch
+from tenancy.errors import Invalid, IsolationBreach, require_own
 from tenancy.ids import TenantId
 from tools.arguments import model_arguments
 from tools.outcome import MAX_NAME, ToolOutcome, capped, failed, outcome_of
@@ -37,11 +37,10 @@ class Gate:
     ) -> ToolOutcome:
         """Answer one call; every failure of the tool is an answer too.
 
-        Raises `TenantMismatch` when a toolbox or a passage is another tenant's. A cancellation
-        and what LangGraph raises to pause a graph pass through.
+        Raises `IsolationBreach` when the toolbox, or a thing in the tool's artifact, is another
+        tenant's. A cancellation and what LangGraph raises to pause a graph pass through.
         """
-        if toolbox.tenant_id != tenant_id:
-            raise TenantMismatch("The toolbox belongs to another tenant.")
+        require_own(tenant_id, [toolbox.tenant_id], "toolbox")
         name = capped(call["name"], MAX_NAME)
         usable = toolbox.get(call["name"])
         if usable is None:
@@ -63,7 +62,8 @@ class Gate:
         try:
             async with deadline:
                 said = await self._invoke(usable.tool, call, tenant_id)
-        except (GraphBubbleUp, TenantMismatch):
+            return outcome_of(call, said, tenant_id)
+        except (GraphBubbleUp, IsolationBreach):
             raise
         except Busy:
             return failed(call, "error", f"The tool `{name}` is busy. Try again later.")
@@ -76,7 +76,6 @@ class Gate:
             log.debug("tool_failed", exc_info=True, extra={"tool": name, "tenant_id": tenant_id})
             # The class alone: the text may quote a secret of the tenant or of the deployment.
             return failed(call, "error", f"The tool `{name}` failed: {type(error).__name__}.")
-        return outcome_of(call, said, tenant_id)
 
     async def _invoke(self, tool: BaseTool, call: ToolCall, tenant_id: TenantId) -> Any:
         request: Any = {**call, "id": call["id"] or "", "type": "tool_call"}

@@ -1,13 +1,14 @@
 """What becomes of a call: an answer for the model, and what the engine keeps beside it."""
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from langchain_core.messages import ToolCall, ToolMessage
 
 from tenancy.document import Found, Passage
-from tenancy.errors import TenantMismatch
+from tenancy.errors import require_own
 from tenancy.ids import TenantId
 from tenancy.text import clean
 
@@ -16,6 +17,9 @@ Status = Literal["ok", "refused", "error", "timeout"]
 MAX_CHARACTERS = 16_000  # about 4,000 tokens: a tool may not fill the model's context alone
 MAX_NAME = 64
 CUT = "\n[cut]"
+TENANT_KEY = "tenant_id"
+HOLDERS = ("passages", "metadata")  # of our own `Found`, and of LangChain's `Document`
+MAX_PARTS = 10_000  # about 5 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +37,12 @@ class ToolOutcome:
 
 
 def outcome_of(call: ToolCall, said: Any, tenant_id: TenantId) -> ToolOutcome:
-    """The outcome of what a tool said; raises `TenantMismatch` over a foreign passage."""
+    """The outcome of what a tool said; raises `IsolationBreach` over a foreign thing."""
     if not isinstance(said, ToolMessage):  # a Command would let a plugin write the graph's state
         return failed(call, "error", f"The tool `{call['name']}` gave no usable answer.")
     passages = _passages(said.artifact)
-    if any(passage.tenant_id != tenant_id for passage in passages):
-        raise TenantMismatch("A tool returned another tenant's passage.")
+    require_own(tenant_id, (passage.tenant_id for passage in passages), "tool")
+    require_own(tenant_id, owners_in(said.artifact), "tool")
     found = said.artifact if isinstance(said.artifact, Found) else Found((), "", 0)
     return ToolOutcome(
         _message(call, str(said.text), failed=said.status == "error"),
@@ -54,6 +58,29 @@ def _passages(artifact: Any) -> tuple[Passage, ...]:
     if not isinstance(pieces, list | tuple):
         return ()
     return tuple(piece for piece in pieces if isinstance(piece, Passage))
+
+
+def owners_in(artifact: Any) -> Iterator[str]:
+    """Every `tenant_id` that an artifact's parts name: members, attributes, LangChain metadata.
+
+    Of a huge artifact the first parts; what the engine uses of it is checked whole beside this.
+    """
+    waiting = deque([artifact])
+    for _ in range(MAX_PARTS):
+        if not waiting:
+            return
+        part = waiting.popleft()
+        if isinstance(part, dict):
+            waiting.extend(part.values())
+            owner = part.get(TENANT_KEY)
+        elif isinstance(part, list | tuple | set | frozenset):
+            waiting.extend(part)
+            continue
+        else:
+            owner = getattr(part, TENANT_KEY, None)
+            waiting.extend(filter(None, (getattr(part, name, None) for name in HOLDERS)))
+        if owner is not None:
+            yield str(owner)
 
 
 def failed(call: ToolCall, status: Status, text: str) -> ToolOutcome:

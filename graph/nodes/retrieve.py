@@ -4,7 +4,7 @@ from graph.passages import numbered
 from graph.ports import Passages, Turn
 from graph.prompts import question_of
 from graph.state import AgentState, Update
-from tenancy.errors import TenantMismatch
+from tenancy.errors import require_own
 from tenancy.usage import Meter
 
 PASSAGES = 5  # more add cost faster than answers
@@ -14,7 +14,6 @@ async def retrieve(state: AgentState, turn: Turn, *, passages: Passages) -> Upda
     """Passages from this tenant's documents, best first."""
     tenant_id = turn.principal.tenant_id
     found = await passages.search(tenant_id, question_of(state["messages"]), PASSAGES)
-    if any(passage.tenant_id != tenant_id for passage in found.passages):
-        raise TenantMismatch
+    require_own(tenant_id, (passage.tenant_id for passage in found.passages), "retrieval")
     turn.used(Meter.EMBEDDING_TOKENS, found.embedding_tokens, found.embedding_model, "retrieve")
     return {"passages": numbered(found.passages, after=[])}

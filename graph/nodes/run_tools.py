@@ -1,6 +1,8 @@
 """Do what the model asked for."""
 
 import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from langchain_core.messages import AIMessage, AnyMessage, InvalidToolCall, ToolMessage
 
@@ -24,7 +26,7 @@ async def run_tools(state: AgentState, turn: Turn, *, toolboxes: Toolboxes, gate
         return {}
     toolbox = toolboxes.of(turn.tenant, turn.principal)
     decided = approvals(asked.tool_calls, toolbox)
-    outcomes = await asyncio.gather(*(_run(each, toolbox, gate, turn) for each in decided))
+    outcomes = await _together([_run(each, toolbox, gate, turn) for each in decided])
     messages: list[AnyMessage] = [_unreadable(call) for call in asked.invalid_tool_calls]
     passages = list(state["passages"])
     for position, outcome in enumerate(outcomes):
@@ -32,6 +34,16 @@ async def run_tools(state: AgentState, turn: Turn, *, toolboxes: Toolboxes, gate
         _record(turn, outcome, f"tool/{len(state['messages'])}/{position}")
         messages.append(_answer(outcome, passages))
     return {"messages": messages, "passages": passages}
+
+
+async def _together(calls: Sequence[Coroutine[Any, Any, ToolOutcome]]) -> list[ToolOutcome]:
+    """The outcomes in order; what ends the run ends its other calls too."""
+    running = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*running)
+    finally:
+        for each in running:
+            each.cancel()
 
 
 async def _run(

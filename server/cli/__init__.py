@@ -23,6 +23,7 @@ COMMANDS = (
     "knowledge",
     "toolbelt",
     "talking",
+    "threads",
     "account",
 )
 

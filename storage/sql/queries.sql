@@ -15,13 +15,17 @@ select tenantry.renew_lease(%(tenant_id)s, %(run_id)s, %(thread_id)s, %(fence)s,
 -- Undoes an opened run that was refused, and audits the refusal.
 select tenantry.discard_run(%(tenant_id)s, %(run_id)s, %(thread_id)s, %(new_thread)s, %(rows)s::jsonb)
 
+-- call: quarantine_run
+-- Ends a run that met something foreign: it leaves its usage and audit, and closes its thread.
+select tenantry.quarantine_run(%(tenant_id)s, %(run_id)s, %(thread_id)s, %(title)s, %(rows)s::jsonb)
+
 -- call: commit_turn
 -- Checkpoints, usage, audit and the run's end in one statement.
 select tenantry.commit_turn(%(tenant_id)s, %(thread_id)s, %(run_id)s, %(fence)s, %(rows)s::jsonb, %(blobs)b::bytea[])
 
 -- call: get_checkpoint
 -- One checkpoint with its channel values and pending writes; the latest without an id.
-select * from tenantry.get_checkpoint(%(tenant_id)s, %(thread_id)s, %(checkpoint_ns)s, %(checkpoint_id)s)
+select * from tenantry.load_checkpoint(%(tenant_id)s, %(thread_id)s, %(checkpoint_ns)s, %(checkpoint_id)s)
 
 -- call: search_passages
 -- The passages nearest to a question by meaning and by word.
@@ -62,10 +66,16 @@ select thread_id, title, created_at, updated_at from tenantry.threads
  order by updated_at desc, thread_id desc limit %(limit)s
 
 -- query: lock_thread
--- A visible thread, locked, and whether a run is writing to it.
-select thread_id, coalesce(lease_until > now(), false) as busy from tenantry.threads
+-- A visible thread, locked, whether a run is writing to it, and whether it is quarantined.
+select thread_id, coalesce(lease_until > now(), false) as busy,
+       quarantined_by is not null as quarantined from tenantry.threads
  where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s
    and (%(sees_all)s or subject_id = %(subject_id)s) for update
+
+-- query: release_thread
+-- Opens a quarantined thread again.
+update tenantry.threads set quarantined_by = null
+ where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s and quarantined_by is not null
 
 -- query: delete_thread
 -- Deletes a thread; its runs go with it.

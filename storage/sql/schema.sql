@@ -252,6 +252,35 @@ CREATE FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with 
   LIMIT list_keys.p_limit;
 END;
 
+CREATE FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) RETURNS TABLE(thread_id text, checkpoint_ns text, checkpoint_id text, parent_checkpoint_id text, checkpoint jsonb, metadata jsonb, channel_values bytea[], pending_writes bytea[], tenant_ids text[])
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    return query
+    select c.thread_id, c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id, c.checkpoint, c.metadata,
+           stored.pieces, pending.pieces, array[c.tenant_id] || stored.owners || pending.owners
+      from tenantry.checkpoints c
+     cross join lateral (
+           select array_agg(array[b.channel::bytea, b.type::bytea, b.blob]) as pieces,
+                  array_agg(distinct b.tenant_id) as owners
+             from jsonb_each_text(c.checkpoint->'channel_versions') v
+             join tenantry.checkpoint_blobs b
+               on b.tenant_id = p_tenant and b.thread_id = p_thread and b.checkpoint_ns = p_ns
+              and b.channel = v.key and b.version = v.value) stored
+     cross join lateral (
+           select array_agg(array[w.task_id::bytea, w.channel::bytea, w.type::bytea, w.blob,
+                                  convert_to(w.task_path, 'UTF8'), w.idx::text::bytea]) as pieces,
+                  array_agg(distinct w.tenant_id) as owners
+             from tenantry.checkpoint_writes w
+            where w.tenant_id = p_tenant and w.thread_id = p_thread and w.checkpoint_ns = p_ns
+              and w.checkpoint_id = c.checkpoint_id) pending
+     where c.tenant_id = p_tenant and c.thread_id = p_thread and c.checkpoint_ns = p_ns
+       and c.checkpoint_id = coalesce(p_id, (select max(m.checkpoint_id) from tenantry.checkpoints m
+             where m.tenant_id = p_tenant and m.thread_id = p_thread and m.checkpoint_ns = p_ns));
+end $$;
+
 CREATE FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) RETURNS TABLE(outcome text, fence bigint, result jsonb)
     LANGUAGE plpgsql
     AS $$
@@ -289,6 +318,8 @@ begin
        and (p_sees_all or t.subject_id = p_subject) for update;
     if not found then
         return query select 'missing', null::bigint, null::jsonb; return;
+    elsif v_thread.quarantined_by is not null then
+        return query select 'quarantined', null::bigint, null::jsonb; return;
     elsif v_thread.lease_run_id = p_run then -- the same opening again, its first answer lost on the way
         return query select 'opened', v_thread.fence, null::jsonb; return;
     elsif v_thread.lease_until > now() then
@@ -303,6 +334,35 @@ begin
     insert into tenantry.runs (tenant_id, run_id, thread_id, subject_id, idempotency_key, request_digest)
     values (p_tenant, p_run, p_thread, p_subject, p_key, p_digest);
     return query select 'opened', v_thread.fence + 1, null::jsonb;
+end $$;
+
+CREATE FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    update tenantry.threads t
+       set quarantined_by = coalesce(t.quarantined_by, p_run), fence = t.fence + 1, lease_run_id = null,
+           lease_until = null, updated_at = now(),
+           title = case when t.title = p_title then '' else t.title end
+     where t.tenant_id = p_tenant and t.thread_id = p_thread;
+    delete from tenantry.checkpoints c
+     where c.tenant_id = p_tenant and c.thread_id = p_thread::text
+       and c.metadata->>'run_id' = p_run::text;
+    delete from tenantry.checkpoint_writes w
+     where w.tenant_id = p_tenant and w.thread_id = p_thread::text
+       and not (w.channel = '__interrupt__' and exists (
+               select from tenantry.checkpoints c
+                where c.tenant_id = p_tenant and c.thread_id = w.thread_id
+                  and c.checkpoint_ns = w.checkpoint_ns and c.checkpoint_id = w.checkpoint_id));
+    delete from tenantry.checkpoint_blobs b
+     where b.tenant_id = p_tenant and b.thread_id = p_thread::text
+       and not exists (
+               select from tenantry.checkpoints c
+                where c.tenant_id = p_tenant and c.thread_id = b.thread_id
+                  and c.checkpoint_ns = b.checkpoint_ns
+                  and c.checkpoint->'channel_versions'->>b.channel = b.version);
+    perform tenantry.commit_turn(p_tenant, p_thread, p_run, null, p_rows, null);
 end $$;
 
 CREATE FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) RETURNS boolean
@@ -569,6 +629,7 @@ CREATE TABLE tenantry.threads (
     lease_run_id uuid,
     fence bigint DEFAULT 0 NOT NULL,
     lease_until timestamp with time zone,
+    quarantined_by uuid,
     CONSTRAINT threads_tenant_id_check CHECK ((tenant_id <> ''::text))
 );
 
@@ -779,8 +840,14 @@ GRANT ALL ON FUNCTION tenantry.issuer_record(p_url text) TO tenantry_app;
 REVOKE ALL ON FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) TO tenantry_app;

@@ -507,11 +507,12 @@ def test_no_function_that_touches_tenant_rows_runs_with_its_owners_rights(doors:
     "statement",
     [
         "select * from tenantry.get_checkpoint('globex', %(id)s, '', null)",
+        "select * from tenantry.load_checkpoint('globex', %(id)s, '', null)",
         "select * from tenantry.search_passages('globex', 'secret', '[1,0]', 'm', 10)",
         "select * from tenantry.open_run('globex', gen_random_uuid(), %(id)s, false, 'alice', true,"
         " 15, null, null) where outcome <> 'missing'",
     ],
-    ids=["get_checkpoint", "search_passages", "open_run"],
+    ids=["get_checkpoint", "load_checkpoint", "search_passages", "open_run"],
 )
 def test_a_tenant_function_shows_its_own_tenants_rows_only(doors: Doors, statement: str) -> None:
     with acting(doors.app, ACME):  # what was set before does not matter either

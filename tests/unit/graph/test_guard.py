@@ -12,7 +12,7 @@ from graph.guard import guarded
 from graph.identity import USER_KEY, VerifiedUser, principal_of
 from graph.ports import Turn
 from graph.state import AgentState, Options, Update
-from tenancy.errors import NotAuthenticated, TenantMismatch
+from tenancy.errors import IsolationBreach, NotAuthenticated
 from tests.unit.graph.turn import OneTurn, RecordingTurn, principal
 
 
@@ -48,7 +48,7 @@ async def test_without_a_run_id_nothing_runs() -> None:
 
 async def test_a_state_of_another_tenant_is_refused() -> None:
     user = VerifiedUser(principal("globex"))
-    with pytest.raises(TenantMismatch):
+    with pytest.raises(IsolationBreach):
         await _graph(RecordingTurn()).ainvoke(
             {**STATE, "tenant_id": "acme"}, _config(**{USER_KEY: user})
         )

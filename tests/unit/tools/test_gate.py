@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 import pytest
+from langchain_core.documents import Document
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import (
@@ -22,7 +23,7 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_va
 from typing_extensions import TypedDict
 
 from tenancy.document import Found
-from tenancy.errors import TenantMismatch
+from tenancy.errors import IsolationBreach
 from tests.unit.tools.makers import ACME, GLOBEX, call, named, off, on, passage, toolbox
 from tools.gate import Gate, needs_approval
 from tools.outcome import MAX_CHARACTERS, ToolOutcome
@@ -85,7 +86,7 @@ async def test_a_monstrous_name_is_answered_briefly() -> None:
 
 
 async def test_a_toolbox_of_another_tenant_is_never_used() -> None:
-    with pytest.raises(TenantMismatch):
+    with pytest.raises(IsolationBreach):
         await Gate().run(call("fine"), toolbox(named("fine")), tenant_id=GLOBEX)
 
 
@@ -377,13 +378,36 @@ async def test_passages_are_collected() -> None:
 
 @pytest.mark.parametrize("wrap", [list, tuple, lambda pieces: Found(pieces, "minilm", 1)])
 async def test_a_foreign_passage_ends_the_run(wrap: Any) -> None:
-    with pytest.raises(TenantMismatch):
+    with pytest.raises(IsolationBreach):
         await run(saying("text", wrap([passage(ACME), passage(GLOBEX)])))
 
 
+@pytest.mark.parametrize(
+    "artifact",
+    [
+        {"tenant_id": "globex"},
+        {"rows": [{"deep": ({"tenant_id": "globex"},)}]},
+        [Document("text", metadata={"tenant_id": "globex"})],
+        type("Row", (), {"tenant_id": "globex"})(),
+    ],
+    ids=["mapping", "nested", "langchain", "attribute"],
+)
+async def test_an_artifact_that_names_another_tenant_ends_the_run(artifact: Any) -> None:
+    with pytest.raises(IsolationBreach):
+        await run(saying("text", artifact))
+
+
+async def test_an_artifact_without_end_or_with_a_fault_ends_nothing() -> None:
+    circle: list[Any] = [[0] * 100_000]
+    circle.append(circle)
+    assert (await run(saying("text", circle))).status == "ok"
+    broken = type("Row", (), {"tenant_id": property(lambda self: 1 / 0)})()
+    assert (await run(saying("text", broken))).status == "error"
+
+
 async def test_a_mismatch_found_inside_a_tool_ends_the_run() -> None:
-    with pytest.raises(TenantMismatch):
-        await run(raising(TenantMismatch()))
+    with pytest.raises(IsolationBreach):
+        await run(raising(IsolationBreach("search", "globex")))
 
 
 # -- inside a graph
