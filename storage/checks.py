@@ -2,11 +2,14 @@
 
 from psycopg import AsyncConnection
 
+from storage.catalogue_lint import lint
 from storage.migrations import all_migrations, behind, difference
 from storage.postgres import Pool, Row, translated
 from storage.queries import query
-from storage.roles import APP
+from storage.roles import APP, OWNER
 from tenancy.errors import Misconfigured
+
+MOST_TOLD = 10
 
 
 async def refuse_unsafe(pool: Pool) -> None:
@@ -15,7 +18,7 @@ async def refuse_unsafe(pool: Pool) -> None:
         async with pool.connection() as conn:
             await _check_role(conn)
             await _check_migrations(conn)
-            await _check_tables(conn)
+            await _check_catalogue(conn)
 
 
 async def _one(conn: AsyncConnection[Row], name: str) -> Row:
@@ -53,8 +56,12 @@ async def _check_migrations(conn: AsyncConnection[Row]) -> None:
         raise Misconfigured(f"Migrations are behind ({missing[0]} …). Run `tenantry migrate`.")
 
 
-async def _check_tables(conn: AsyncConnection[Row]) -> None:
-    rows = await (await conn.execute(query("open_tables").sql)).fetchall()
-    if rows:
-        names = ", ".join(row["name"] for row in rows)
-        raise Misconfigured(f"Row-level security does not hold these tables: {names}.")
+async def _check_catalogue(conn: AsyncConnection[Row]) -> None:
+    if violations := await lint(conn):
+        told = [str(violation) for violation in violations[:MOST_TOLD]]
+        if len(violations) > MOST_TOLD:
+            told.append(f"and {len(violations) - MOST_TOLD} more")
+        raise Misconfigured(
+            f"The database could not keep tenants apart: {'; '.join(told)}. Undo what was changed"
+            f" by hand, as {OWNER}; docs/isolation.md has the rules."
+        )

@@ -15,6 +15,7 @@ class Query:
 
     name: str
     sql: bytes
+    about: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Call:
 
     name: str
     sql: bytes
+    about: str = ""
 
 
 @cache
@@ -33,7 +35,9 @@ def load(file: str = "queries") -> dict[str, Query | Call]:
     ends = [header.start() for header in headers[1:]] + [len(text)]
     kinds: dict[str, type[Query] | type[Call]] = {"call": Call, "query": Query}
     return {
-        header[2]: kinds[header[1]](header[2], text[header.end() : end].strip().encode())
+        header[2]: kinds[header[1]](
+            header[2], text[header.end() : end].strip().encode(), header[3].rstrip(".")
+        )
         for header, end in zip(headers, ends, strict=True)
     }
 

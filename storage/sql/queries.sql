@@ -200,13 +200,9 @@ select to_regnamespace('tenantry') is not null as migrated
 -- Numbers and checksums of the migrations that ran.
 select number, checksum from tenantry.applied_migrations() order by number
 
--- query: open_tables
--- Tenant tables that row-level security does not hold.
-select c.relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace
- where n.nspname = 'tenantry' and c.relkind in ('r', 'p')
-   and (not c.relrowsecurity or not c.relforcerowsecurity
-        or not exists (select 1 from pg_policy p where p.polrelid = c.oid
-                          and (select oid from pg_roles where rolname = 'tenantry_app') = any (p.polroles)))
+-- query: empty_search_path
+-- Has the catalogue print names in full, until the end of the transaction.
+select set_config('search_path', 'pg_catalog', true)
 
 -- query: record_events
 -- Inserts usage and audit events outside a turn.

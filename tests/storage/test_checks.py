@@ -12,6 +12,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from server.stores import Stores
 from storage import embedded, roles
+from storage.catalogue_lint import all_rules
 from storage.checks import refuse_unsafe
 from storage.migrations import all_migrations, migrate
 from tenancy.errors import Misconfigured
@@ -195,7 +196,8 @@ async def test_the_check_costs_few_round_trips(stores: Stores) -> None:
     trips = Trips()
     async with open_cells(stores, trips, size=1) as cells:
         await refuse_unsafe(cells.first.pool)
-    assert trips == ["who_am_i", "has_schema", "applied_migrations", "open_tables"]
+    rules = str(all_rules().sql)
+    assert trips == ["who_am_i", "has_schema", "applied_migrations", "empty_search_path", rules]
 
 
 # -- the roles, where the admin is not a superuser
