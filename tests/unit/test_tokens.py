@@ -10,10 +10,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from server import tokens
 from server.jwks import vet_jwks
-from server.jws import read_token
+from server.jws import UnverifiedToken, decode_segment, read_token
 from server.key_sets import KeySets, vetted
 from server.refusal import BadCredential
 from server.tokens import issuer_named_by, readable
+from tenancy.credentials import Issuer
 from tenancy.errors import Invalid, NotAuthenticated
 from tenancy.principal import Role
 from tests.idp import (
@@ -159,9 +160,66 @@ def test_an_issuer_whose_stored_keys_are_bad_vouches_for_nobody():
 
 def test_peeking_trusts_nothing_and_raises_nothing():
     assert issuer_named_by(readable(HOME.token())) == HOME.url
-    assert readable(HOME.token(iss="x" * 600)) is None
+    for url in ("x" * 600, HOME.url + "\0", HOME.url + "\ud800", HOME.url + "\n"):
+        assert readable(HOME.token(iss=url)) is None
     for text in ("", ".", "..", "a.b.c", "tnk_abc", "é.é.é", "\0", HOME.token() + "="):
         assert readable(text) is None
+
+
+# Of RFC 7515 (A.2, A.3) and RFC 8037 (A.4): a key, and a token signed with it.
+JOE = (
+    "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ"
+)
+VECTORS = {
+    "RS256": (
+        {
+            "kty": "RSA",
+            "n": "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJ"
+            "PMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf6"
+            "3kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9k"
+            "G4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ",
+            "e": "AQAB",
+        },
+        f"eyJhbGciOiJSUzI1NiJ9.{JOE}.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7"
+        "AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO7"
+        "5vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6Bf"
+        "I7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77"
+        "Rw",
+    ),
+    "ES256": (
+        {
+            "kty": "EC",
+            "crv": "P-256",
+            "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
+            "y": "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0",
+        },
+        f"eyJhbGciOiJFUzI1NiJ9.{JOE}.DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSA"
+        "pmWQxfKTUJqPP3-Kg6NU1Q",
+    ),
+    "EdDSA": (
+        {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"},
+        "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvM"
+        "g3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg",
+    ),
+}
+
+
+@pytest.mark.parametrize("alg", VECTORS)
+def test_the_signature_of_a_public_vector_holds(alg):
+    jwk, text = VECTORS[alg]
+    keys = vet_jwks({"keys": [{**jwk, "alg": alg, "kid": "rfc"}]})
+    signed, _, signature = text.rpartition(".")
+    token = UnverifiedToken({"alg": alg}, {}, signed.encode(), decode_segment(signature))
+    joe = Issuer("joe", "tenantry", {}, frozenset({ACME}))
+    assert "another issuer" in refused(token, joe, keys)  # the signature was looked at before
+    forged = replace(token, signed=signed[:-1].encode())
+    assert "signature" in refused(forged, joe, keys)
+
+
+def refused(token, issuer, keys):
+    with pytest.raises(BadCredential) as refusal:
+        tokens.verify(token, issuer, keys, now=NOW)
+    return refusal.value.reason
 
 
 GOOD = public_jwk("ES256", HOME.key, "good")
