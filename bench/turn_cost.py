@@ -29,11 +29,13 @@ from bench.proxy import Count, counting_proxy
 from storage import embedded, roles
 from storage.control import control
 from storage.migrations import migrate
+from storage.seal import SealKey
 from tenancy.ids import PlanId, TenantId
 from tenancy.plan import new_plan
 
 TENANT = TenantId("bench")
 PASSWORDS = dict.fromkeys((roles.OWNER, roles.APP, roles.OPERATOR), "bench")
+SEAL_KEY = SealKey("a-seal-key-of-benchmarks-alone-0")
 DOCUMENTS = 20
 
 
@@ -66,6 +68,7 @@ def prepare(postgres_url: str) -> str:
     unlimited = dict.fromkeys(limits.split(), "-1") | {"documents": "-1", "max_output_tokens": "64"}
     with control(urls.owner) as admin:
         admin.seed()
+        admin.seal(SEAL_KEY)
         admin.put_plan(new_plan(PlanId("bench"), unlimited))
         admin.create_tenant(TENANT, "Bench", PlanId("bench"))
     return urls.app
@@ -128,6 +131,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, object
                 **os.environ,
                 "DATABASE_URL": make_conninfo(app_url, host="127.0.0.1", port=port),
                 "REDIS_URL": redis_url,
+                "TENANTRY_SEAL_KEY": SEAL_KEY.text,
                 "OPENAI_BASE_URL": base_url,
                 "TENANTRY_MODEL": "bench",
                 "TENANTRY_EMBEDDING_MODEL": "bench-embeddings",

@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 
 from server.settings import DEFAULT_BASE_URL, Settings, unknown_settings
-from server.stores import attached
+from server.stores import Stores, attached
 from server.wiring import build_services
 from storage.checks import refuse_unsafe
 from storage.redis_client import ping
@@ -22,14 +22,13 @@ def examine(settings: Settings) -> list[Finding]:
     findings = [_finding("settings", not strangers, "; ".join(strangers))]
     try:
         with attached(settings) as stores:
-            urls = {"database_url": stores.app_url, "redis_url": stores.redis_url}
-            return findings + asyncio.run(_examine(settings, urls))
+            return findings + asyncio.run(_examine(settings, stores))
     except TenantryError as error:
         return [*findings, _finding("stores", False, error.detail)]
 
 
-async def _examine(settings: Settings, urls: dict[str, str]) -> list[Finding]:
-    services = build_services(settings, **urls)
+async def _examine(settings: Settings, stores: Stores) -> list[Finding]:
+    services = build_services(settings, stores.app, stores.redis_url)
     await services.open()
     checks: dict[str, Callable[[], Awaitable[str]]] = {
         "database": lambda: _said(services.control.ready(), "reachable"),

@@ -15,9 +15,11 @@ from server.beacon import beacon
 from server.listener import listening, url_of
 from server.logs import configure_logs
 from server.settings import Settings
-from storage import postgres
+from server.stores import Stores
 from storage.checks import refuse_unsafe
 from storage.embedded.places import make_data_dir
+from storage.postgres import Pool
+from storage.seal import AppDatabase
 
 STOP_SECONDS = 15
 
@@ -53,29 +55,27 @@ class Server(uvicorn.Server):
         yield
 
 
-def serve(
-    settings: Settings, *, database_url: str, redis_url: str, parent_fd: int | None = None
-) -> None:
+def serve(settings: Settings, stores: Stores, parent_fd: int | None = None) -> None:
     """Serve until INT or TERM. Raises `Misconfigured` before anything is served."""
     configure_logs()
     make_data_dir(settings.data_dir)
-    urls = {"database_url": database_url, "redis_url": redis_url}
     with (
         listening(settings.host, settings.port) as listener,
         asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
     ):
-        runner.run(_serve(settings, urls, listener, parent_fd))
+        runner.run(_serve(settings, stores, listener, parent_fd))
 
 
 async def _serve(
-    settings: Settings, urls: dict[str, str], listener: socket.socket, parent_fd: int | None
+    settings: Settings, stores: Stores, listener: socket.socket, parent_fd: int | None
 ) -> None:
-    await _check(urls["database_url"])
+    await _check(stores.app)
     from server.app import create_app  # noqa: PLC0415  # seconds: a refusal does not wait for them
     from server.wiring import build_services  # noqa: PLC0415
 
+    services = build_services(settings, stores.app, stores.redis_url)
     config = uvicorn.Config(
-        create_app(build_services(settings, **urls), version=version("tenantry")),
+        create_app(services, version=version("tenantry")),
         http="httptools",
         lifespan="on",
         log_config=None,
@@ -89,8 +89,8 @@ async def _serve(
         await Server(config, url=url, parent_fd=parent_fd).serve(sockets=[listener])
 
 
-async def _check(database_url: str) -> None:
-    pool = postgres.connect(database_url, size=1)
+async def _check(database: AppDatabase) -> None:
+    pool = Pool(database, size=1)
     await pool.open(wait=False)
     try:
         await refuse_unsafe(pool)

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from storage.seal import MIN_CHARACTERS, is_long_enough
 from tenancy.errors import Invalid, Misconfigured
 from tenancy.ids import parse_tenant_id
 
@@ -50,6 +51,12 @@ def _postgres(url: SecretStr) -> SecretStr:
     return url
 
 
+def _seal_key(text: SecretStr) -> SecretStr:
+    if not is_long_enough(text.get_secret_value()):
+        raise ValueError(f"must be at least {MIN_CHARACTERS} characters, random ones")
+    return text
+
+
 def _redis(url: SecretStr) -> SecretStr:
     if _scheme(url.get_secret_value()) not in {"redis", "rediss", "unix"}:
         raise ValueError("must be like redis://:password@host:6379/0, rediss://… or unix://…")
@@ -79,6 +86,7 @@ def _tenant(name: str) -> str:
 
 
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
+SealKeyText = Annotated[SecretStr, AfterValidator(_seal_key)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
 TenantName = Annotated[str, AfterValidator(_tenant)]
@@ -109,6 +117,12 @@ class Settings(BaseSettings):
         default=None,
         validation_alias=_named("TENANTRY_OPERATOR_DATABASE_URL"),
         description="The same database as the operator role: usage and audit across tenants.",
+    )
+    seal_key: SealKeyText | None = Field(
+        default=None,
+        validation_alias=_named("TENANTRY_SEAL_KEY"),
+        description="What tenants are sealed with in the database: 32 random characters or more."
+        " Unset: made once, in the data directory.",
     )
     redis_url: RedisUrl | None = Field(
         default=None,

@@ -6,7 +6,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psycopg
@@ -18,6 +18,7 @@ from storage import embedded, roles
 from storage.control import control
 from storage.migrations import migrate
 from storage.postgres import translated
+from storage.seal import KEPT_IN, AppDatabase, SealKey, new_key
 from tenancy.errors import Misconfigured, Unavailable
 
 DATABASE = "tenantry"  # of the embedded server
@@ -32,8 +33,14 @@ class Stores:
 
     app_url: str
     redis_url: str
+    seal_key: SealKey | None
     owner_url: str | None = None
     operator_url: str | None = None
+
+    @property
+    def app(self) -> AppDatabase:
+        """The database as the server sees it."""
+        return AppDatabase(self.app_url, self.seal_key)
 
     def __repr__(self) -> str:
         return "Stores(…)"
@@ -73,20 +80,20 @@ def _embedded(settings: Settings) -> Iterator[embedded.Servers]:
 
 
 @contextmanager
-def served(settings: Settings) -> Iterator[tuple[str, str]]:
-    """The database as the app and Redis, for a server alone: a given URL is taken as it is.
+def served(settings: Settings) -> Iterator[Stores]:
+    """What a server alone may know of the stores: a given URL is taken as it is.
 
     Raises `Unavailable` when the database does not answer, so that a server says so at once.
     """
     given = _secret(settings.database_url)
     if given is None:
         with attached(settings) as stores:
-            yield stores.app_url, stores.redis_url
+            yield replace(stores, owner_url=None)
         return
     with _named("DATABASE_URL"):
         psycopg.connect(given, connect_timeout=5).close()
     with _embedded(settings) as servers:
-        yield given, _redis(settings, servers)
+        yield Stores(given, _redis(settings, servers), _seal_key(settings))
 
 
 @contextmanager
@@ -120,7 +127,8 @@ def resolve(settings: Settings, servers: embedded.Servers, *, makes_roles: bool)
     redis = _redis(settings, servers)
     if servers.postgres_url is not None:
         urls = _roles_of(settings, servers.postgres_url, DATABASE, makes_roles=True)
-        return Stores(urls.app, redis, urls.owner, urls.operator)
+        key = _seal_key(settings, made=True)
+        return Stores(urls.app, redis, key, urls.owner, urls.operator)
     return _resolve_given(settings, redis, makes_roles=makes_roles)
 
 
@@ -134,18 +142,19 @@ def _redis(settings: Settings, servers: embedded.Servers) -> str:
 def _resolve_given(settings: Settings, redis: str, *, makes_roles: bool) -> Stores:
     given = _secret(settings.database_url) or ""
     owner, operator = _secret(settings.owner_database_url), _secret(settings.operator_database_url)
+    key = _seal_key(settings, made=makes_roles)
     if owner is not None and makes_roles:
         with _named("TENANTRY_OWNER_DATABASE_URL"):
             roles.create_missing_roles(owner, {roles.APP: given, roles.OPERATOR: operator})
     with _named("DATABASE_URL"):
         if roles.is_administrator(given):
             urls = _roles_of(settings, given, makes_roles=makes_roles)
-            return Stores(urls.app, redis, owner or urls.owner, operator or urls.operator)
+            return Stores(urls.app, redis, key, owner or urls.owner, operator or urls.operator)
     if owner is None and (settings.data_dir / PASSWORDS).exists():
         passwords = _passwords(settings.data_dir)
         owner = roles.with_role(given, roles.OWNER, passwords[roles.OWNER])
         operator = operator or roles.with_role(given, roles.OPERATOR, passwords[roles.OPERATOR])
-    return Stores(given, redis, owner, operator)
+    return Stores(given, redis, key, owner, operator)
 
 
 def _roles_of(
@@ -187,11 +196,14 @@ def _named(variable: str) -> Iterator[None]:
 
 
 def prepare(stores: Stores) -> list[str]:
-    """Migrate, and store the shipped plans; returns the names of the migrations that ran."""
+    """Migrate, store the shipped plans and seal; returns the names of the migrations that ran."""
     with translated():
         applied = migrate(stores.owner())
     with control(stores.owner()) as admin:
         admin.seed()
+        if stores.seal_key is None:
+            raise stores.app.not_believed()
+        admin.seal(stores.seal_key)
     return applied
 
 
@@ -200,16 +212,28 @@ def _secret(value: object) -> str | None:
 
 
 def _passwords(data_dir: Path) -> dict[str, str]:
-    """The roles' passwords, made at the first call and readable by the owner of the file only."""
-    path = data_dir / PASSWORDS
+    """The roles' passwords, made at the first call."""
+    fresh = {r: secrets.token_urlsafe(24) for r in (roles.OWNER, roles.APP, roles.OPERATOR)}
+    passwords: dict[str, str] = json.loads(_kept(data_dir / PASSWORDS, json.dumps(fresh)))
+    return passwords
+
+
+def _seal_key(settings: Settings, *, made: bool = False) -> SealKey | None:
+    """The given key, or the stored one; `made` at the first call, if at all."""
+    if given := _secret(settings.seal_key):
+        return SealKey(given)
+    path = settings.data_dir / KEPT_IN
+    return SealKey(_kept(path, new_key())) if made or path.exists() else None
+
+
+def _kept(path: Path, fresh: str) -> str:
+    """The text of a file that its owner alone may read; `fresh` the first time."""
     if not path.exists():
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = {r: secrets.token_urlsafe(24) for r in (roles.OWNER, roles.APP, roles.OPERATOR)}
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump(fresh, file)
+            file.write(fresh)
         with suppress(FileExistsError):  # of two processes one wins, and both read its file
             os.link(draft, path)
         draft.unlink()
-    passwords: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    return passwords
+    return path.read_text(encoding="utf-8")

@@ -118,7 +118,7 @@ async def _opened() -> AsyncIterator[Studio]:
         stores = ExitStack()
         rooms.push_async_callback(asyncio.to_thread, stores.close)
         urls = await asyncio.to_thread(_prepared, settings, stores)
-        services = build_services(settings, database_url=urls.app_url, redis_url=urls.redis_url)
+        services = build_services(settings, urls.app, urls.redis_url)
         rooms.push_async_callback(services.close)
         await services.open()
         await services.models.load()

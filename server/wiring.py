@@ -12,14 +12,16 @@ from server.runs import Runner
 from server.services import Services
 from server.settings import Environment, Settings
 from server.turns import RunTurns
-from storage import postgres, redis_client
+from storage import redis_client
 from storage.cells import Cell, Cells
 from storage.checkpointer import TenantPostgresSaver
 from storage.directory import Directory as ControlDirectory
 from storage.documents import PostgresDocuments
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
+from storage.postgres import Pool
 from storage.quota import RedisQuota
+from storage.seal import AppDatabase
 from storage.threads import PostgresThreads
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.ids import TenantId
@@ -52,10 +54,10 @@ class DevelopmentDirectory:
         return await self.control.tenant(tenant_id)
 
 
-def build_services(settings: Settings, *, database_url: str, redis_url: str) -> Services:
+def build_services(settings: Settings, database: AppDatabase, redis_url: str) -> Services:
     """Every part of the server, put together. Raises `Misconfigured`."""
     redis = redis_client.connect(redis_url)
-    cells = Cells(Cell(FIRST_CELL, postgres.connect(database_url), redis))
+    cells = Cells(Cell(FIRST_CELL, Pool(database), redis))
     control = ControlDirectory(cells.first.pool)
     directory = _directory(settings, control)
     models = DeploymentModels(settings)

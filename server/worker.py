@@ -35,5 +35,5 @@ def run_worker(stores: Stores, *, once: bool) -> None:
 def _round(stores: Stores) -> None:
     with control(stores.owner()) as admin:
         tenants = [TenantId(row["tenant_id"]) for row in admin.tenants()]
-    made, dropped = tend_indexes(stores.owner(), stores.app_url, tenants)
+    made, dropped = tend_indexes(stores.owner(), stores.app, tenants)
     log.info("worker_round", tenants=len(tenants), indexes_made=made, indexes_dropped=dropped)

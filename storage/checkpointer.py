@@ -291,13 +291,14 @@ class TenantPostgresSaver(AsyncPostgresSaver):
         """Where everything inherited (list, delete, prune) comes through."""
         await self.flush()
         with translated():
-            async with self._cell.pool.connection() as conn:
-                level = _isolation.get()
+            pool, level = self._cell.pool, _isolation.get()
+            async with pool.connection() as conn:
                 await conn.set_isolation_level(level)
                 try:
                     async with conn.transaction(), conn.cursor(binary=True) as cursor:
                         cursor.row_factory = dict_row
-                        await cursor.execute(query("set_tenant").sql, {"tenant_id": self.tenant_id})
+                        entry = pool.database.entry(self.tenant_id)
+                        await cursor.execute(query("enter").sql, entry)
                         conn.patience = STATEMENT_SECONDS
                         yield cursor
                 finally:

@@ -7,6 +7,7 @@ from storage.migrations import all_migrations, behind, difference
 from storage.postgres import Pool, Row, translated
 from storage.queries import query
 from storage.roles import APP, OWNER
+from storage.seal import PLATFORM, AppDatabase
 from tenancy.errors import Misconfigured
 
 MOST_TOLD = 10
@@ -19,6 +20,7 @@ async def refuse_unsafe(pool: Pool) -> None:
             await _check_role(conn)
             await _check_migrations(conn)
             await _check_catalogue(conn)
+            await _check_seal(conn, pool.database)
 
 
 async def _one(conn: AsyncConnection[Row], name: str) -> Row:
@@ -65,3 +67,12 @@ async def _check_catalogue(conn: AsyncConnection[Row]) -> None:
             f"The database could not keep tenants apart: {'; '.join(told)}. Undo what was changed"
             f" by hand, as {OWNER}; docs/isolation.md has the rules."
         )
+
+
+async def _check_seal(conn: AsyncConnection[Row], database: AppDatabase) -> None:
+    """That seals of our key are believed; that others are not is the catalogue's business."""
+    async with conn.transaction():
+        await conn.execute(query("enter").sql, database.platform_entry())
+        believed = (await _one(conn, "current_tenant"))["tenant_id"]
+    if believed != PLATFORM:
+        raise database.not_believed()

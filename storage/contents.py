@@ -4,12 +4,13 @@ import psycopg
 
 from storage.postgres import translated
 from storage.queries import query
+from storage.seal import AppDatabase
 from tenancy.ids import TenantId
 
 
-def contents(app_url: str, tenant_id: TenantId) -> set[bytes]:
+def contents(database: AppDatabase, tenant_id: TenantId) -> set[bytes]:
     """The SHA-256 of each document of the tenant; raises `Unavailable`."""
-    params = {"tenant_id": tenant_id}
-    with translated(), psycopg.connect(app_url, connect_timeout=5) as conn:
-        conn.execute(query("set_tenant").sql, params)
+    params = database.entry(tenant_id)
+    with translated(), psycopg.connect(database.url, connect_timeout=5) as conn:
+        conn.execute(query("enter").sql, params)
         return {bytes(row[0]) for row in conn.execute(query("list_contents").sql, params)}

@@ -12,6 +12,7 @@ from psycopg.rows import dict_row
 from storage.directory import plan_of
 from storage.postgres import Row, translated
 from storage.queries import query
+from storage.seal import SealKey
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Conflict, NotFound
 from tenancy.ids import KeyId, PlanId, TenantId
@@ -120,6 +121,25 @@ class Control:
     def revocations(self, tenant_id: TenantId | None) -> list[Row]:
         """What was revoked, of a tenant or of all."""
         return self._all("list_revocations", {"tenant_id": tenant_id})
+
+    def seal(self, key: SealKey) -> None:
+        """Have the database believe this key, where it believes none yet."""
+        if not self.seal_keys():
+            self.add_seal_key(key)
+
+    def seal_keys(self) -> list[Row]:
+        """Which keys are believed, by name."""
+        return self._all("list_seal_keys", {})
+
+    def add_seal_key(self, key: SealKey) -> None:
+        """Have the database believe this key too."""
+        inner, outer = key.pads
+        self._run("add_seal_key", {"key_id": key.key_id, "inner_pad": inner, "outer_pad": outer})
+
+    def remove_seal_key(self, key_id: str) -> None:
+        """Believe a key no longer; raises `NotFound`."""
+        if not self._run("remove_seal_key", {"key_id": key_id}):
+            raise NotFound(f"There is no seal key {key_id}.")
 
     def enable_tool(self, tenant_id: TenantId, tool: str, *, enabled: bool) -> None:
         """Say whether a tool is enabled for a tenant."""

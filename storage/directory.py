@@ -1,7 +1,7 @@
 """Control data as the server sees it: read through definer functions, cached, refreshed by push."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg
@@ -108,20 +108,21 @@ class Directory:
             self._records[key] = record
         return record
 
-    async def _read(self, statement: Query, params: dict[str, object]) -> Row | None:
+    async def _read(self, statement: Query, params: Mapping[str, object]) -> Row | None:
         with translated():
             return await repeated(self._pool, lambda: self._fetch(statement, params))
 
-    async def _fetch(self, statement: Query, params: dict[str, object]) -> Row | None:
+    async def _fetch(self, statement: Query, params: Mapping[str, object]) -> Row | None:
         async with self._pool.connection() as conn:
             return await (await conn.execute(statement.sql, params)).fetchone()
 
     async def _tenant(self, tenant_id: TenantId) -> Tenant | None:
-        row = await self._read(query("tenant_record"), {"tenant_id": tenant_id})
+        row = await self._read(query("tenant_record"), self._pool.database.entry(tenant_id))
         return tenant_of(row) if row else None
 
     async def _issuer(self, url: str) -> Issuer | None:
-        row = await self._read(query("issuer_record"), {"url": url})
+        platform = self._pool.database.platform_entry()
+        row = await self._read(query("issuer_record"), {**platform, "url": url})
         try:
             return issuer_of(row) if row else None
         except Invalid as invalid:  # it vouches for nobody until it is mended

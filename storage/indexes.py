@@ -11,6 +11,8 @@ import psycopg
 from psycopg import sql
 
 from storage.postgres import translated
+from storage.queries import query
+from storage.seal import AppDatabase
 from tenancy.ids import TenantId
 
 PROMOTE_AT = {512: 10_000, 2000: 3_000}  # passages, by the largest dimension each figure is for
@@ -51,14 +53,16 @@ class Size:
         return None
 
 
-def tend_indexes(owner_url: str, app_url: str, tenants: Sequence[TenantId]) -> tuple[int, int]:
+def tend_indexes(
+    owner_url: str, database: AppDatabase, tenants: Sequence[TenantId]
+) -> tuple[int, int]:
     """Make the indexes that are due and drop those that no longer pay: how many of each.
 
     The owner makes indexes but sees no row; the app counts rows, one tenant at a time. While
     another worker is at it, nothing is done: two concurrent builds on a table block each other.
     """
     with translated():
-        sizes = [size for tenant_id in tenants for size in _sizes(app_url, tenant_id)]
+        sizes = [size for tenant_id in tenants for size in _sizes(database, tenant_id)]
         with psycopg.connect(owner_url, autocommit=True, connect_timeout=5) as conn:
             if conn.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone() != (True,):
                 return 0, 0
@@ -98,9 +102,11 @@ def _by_size(sizes: Sequence[Size]) -> Iterator[Size]:
     yield from sorted(sizes, key=lambda size: -size.passages)
 
 
-def _sizes(app_url: str, tenant_id: TenantId) -> list[Size]:
-    with psycopg.connect(app_url, connect_timeout=5) as conn:
-        conn.execute("select set_config('app.tenant_id', %s, true)", [tenant_id])
+def _sizes(database: AppDatabase, tenant_id: TenantId) -> list[Size]:
+    with psycopg.connect(database.url, connect_timeout=5) as conn:
+        conn.execute(query("enter").sql, database.entry(tenant_id))
+        if conn.execute(query("current_tenant").sql).fetchone() != (tenant_id,):
+            raise database.not_believed()  # to see no passage would be to drop every index
         rows = conn.execute(_SIZES, [tenant_id]).fetchall()
     return [Size(tenant_id, *row) for row in rows]
 

@@ -14,6 +14,7 @@ from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
 from storage.queries import Call, Query, query
+from storage.seal import AppDatabase
 from tenancy.errors import LeaseLost, Unavailable
 from tenancy.ids import TenantId
 
@@ -28,7 +29,7 @@ ANSWER_SECONDS = 2.0  # for what a request waits for: a server that is silent lo
 STATEMENT_SECONDS = 32.0  # for statements that may be long; the server stops them at 30
 LEASE_LOST = "TN001"  # raised by commit_turn when the fence does not hold
 AWAY = (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout, PoolClosed, OSError)
-_SET_TENANT = query("set_tenant")
+_ENTER = query("enter")
 
 
 class Silent(psycopg.OperationalError):
@@ -62,28 +63,31 @@ class Connection(AsyncConnection[Row]):
                 wire.shutdown(socket.SHUT_RDWR)
 
 
-Pool = AsyncConnectionPool[Connection]
+class Pool(AsyncConnectionPool[Connection]):
+    """Connections as the app role, and what a tenant is sealed with on them.
 
+    Made closed; open it inside the loop that will use it.
+    """
 
-def connect(url: str, *, size: int = POOL_SIZE) -> Pool:
-    """A closed pool on `url`; open it inside the loop that will use it."""
-    return AsyncConnectionPool(
-        url,
-        open=False,
-        min_size=1,
-        max_size=size,
-        timeout=ACQUIRE_SECONDS,
-        max_idle=300,
-        reconnect_timeout=0,  # no back-off: who borrows next tries at once
-        connection_class=Connection,
-        kwargs={
-            "autocommit": True,
-            "row_factory": dict_row,
-            "prepare_threshold": 3,
-            "connect_timeout": 2,
-            "options": "-c search_path=tenantry,public -c statement_timeout=30s",
-        },
-    )
+    def __init__(self, database: AppDatabase, *, size: int = POOL_SIZE) -> None:
+        self.database = database
+        super().__init__(
+            database.url,
+            open=False,
+            min_size=1,
+            max_size=size,
+            timeout=ACQUIRE_SECONDS,
+            max_idle=300,
+            reconnect_timeout=0,  # no back-off: who borrows next tries at once
+            connection_class=Connection,
+            kwargs={
+                "autocommit": True,
+                "row_factory": dict_row,
+                "prepare_threshold": 3,
+                "connect_timeout": 2,
+                "options": "-c search_path=tenantry,public -c statement_timeout=30s",
+            },
+        )
 
 
 class TenantConnection:
@@ -156,7 +160,7 @@ async def _try_begin(pool: Pool, tenant_id: TenantId) -> Connection:
     conn = await pool.getconn()
     try:
         await conn.set_autocommit(False)
-        await conn.execute(_SET_TENANT.sql, {"tenant_id": tenant_id})
+        await conn.execute(_ENTER.sql, pool.database.entry(tenant_id))
         conn.patience = STATEMENT_SECONDS
     except BaseException:
         await _give_back(pool, conn)
@@ -187,7 +191,7 @@ async def call(
 
     Every function is idempotent, so the repetition of one whose answer was lost is harmless.
     """
-    arguments = {**params, "tenant_id": tenant_id}
+    arguments = {**params, **pool.database.entry(tenant_id)}
     with translated():
         return await repeated(pool, lambda: _call(pool, statement, arguments, binary))
 

@@ -26,30 +26,32 @@ from typing_extensions import override
 from storage.passage_filter import Filter, parse_filter
 from storage.postgres import ACQUIRE_SECONDS, AWAY
 from storage.queries import query
+from storage.seal import AppDatabase
 from tenancy.errors import Unavailable
 from tenancy.ids import TenantId, parse_tenant_id
 
 Opening = asyncio.Task[psycopg.AsyncConnection[Any]]
 
 ENGINE_SIZE = 4  # beside the pool of the turns, which is four times that
-_SET_TENANT = query("set_tenant").sql.decode()
+_ENTER = query("enter").sql.decode()
 
 
-def tenant_engine(app_url: str, *, size: int = ENGINE_SIZE) -> AsyncEngine:
+def tenant_engine(database: AppDatabase, *, size: int = ENGINE_SIZE) -> AsyncEngine:
     """An engine for `TenantPGVectorStore.for_tenant`; by itself it refuses to begin anything.
 
-    `app_url` is the app role's. Nothing is opened yet; dispose of it in the loop that used it.
+    Nothing is opened yet; dispose of it in the loop that used it.
     """
     engine = create_async_engine(
         "postgresql+psycopg://",
-        async_creator=_Connector(app_url),
+        async_creator=_Connector(database.url),
         pool_size=size,
         max_overflow=0,
         pool_timeout=ACQUIRE_SECONDS,
         pool_pre_ping=True,
         hide_parameters=True,  # errors are logged; questions are not
+        execution_options={"database": database},
     )
-    event.listen(engine.sync_engine, "begin", _set_tenant)
+    event.listen(engine.sync_engine, "begin", _enter)
     return engine
 
 
@@ -85,9 +87,10 @@ def _close(opening: Opening) -> None:
         opening.result().pgconn.finish()
 
 
-def _set_tenant(conn: Connection) -> None:
+def _enter(conn: Connection) -> None:
     try:
-        conn.exec_driver_sql(_SET_TENANT, {"tenant_id": _tenant_of(conn)})
+        database: AppDatabase = conn.get_execution_options()["database"]
+        conn.exec_driver_sql(_ENTER, database.entry(_tenant_of(conn)))
     except BaseException:
         conn.close()  # SQLAlchemy would run the next statement without asking here again
         raise
@@ -274,7 +277,7 @@ class TenantPGVectorStore(AsyncPGVectorStore):
 
 
 def _refuse_foreign(engine: AsyncEngine, embeddings: Embeddings) -> None:
-    if not event.contains(engine.sync_engine, "begin", _set_tenant):
+    if not event.contains(engine.sync_engine, "begin", _enter):
         raise TypeError("The engine is not from tenant_engine(), or is bound to a tenant already.")
     if hasattr(embeddings, "embed_query_inline_template"):
         raise TypeError("Embeddings that the database itself computes are not supported.")

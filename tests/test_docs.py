@@ -65,6 +65,7 @@ def environment(product: House) -> dict[str, str]:
         "DATABASE_URL": product.stores.app_url,
         "TENANTRY_OWNER_DATABASE_URL": product.stores.owner_url or "",
         "REDIS_URL": product.stores.redis_url,
+        "TENANTRY_SEAL_KEY": product.stores.seal_key.text,
         "TENANTRY_DATA_DIR": str(product.settings.data_dir),
     }
 

@@ -20,6 +20,7 @@ COMMANDS = (
     "plans",
     "credentials",
     "issuers",
+    "seals",
     "knowledge",
     "toolbelt",
     "talking",

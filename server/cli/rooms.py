@@ -29,7 +29,7 @@ async def services_for(data_dir: Path | None) -> "AsyncIterator[Services]":
         from server.wiring import build_services
         from storage.checks import refuse_unsafe
 
-        services = build_services(settings, database_url=stores.app_url, redis_url=stores.redis_url)
+        services = build_services(settings, stores.app, stores.redis_url)
         await services.open()
         try:
             await refuse_unsafe(services.cells.first.pool)
@@ -42,12 +42,13 @@ async def services_for(data_dir: Path | None) -> "AsyncIterator[Services]":
 async def tenant_for(data_dir: Path | None, name: str) -> "AsyncIterator[tuple[Tenant, Cells]]":
     """One tenant and the cells, without the house. Raises `NotFound`, `Misconfigured`."""
     with stores_for(data_dir) as (_, stores):
-        from storage import postgres, redis_client
+        from storage import redis_client
         from storage.cells import Cell, Cells
         from storage.checks import refuse_unsafe
         from storage.directory import Directory
+        from storage.postgres import Pool
 
-        pool = postgres.connect(stores.app_url, size=1)
+        pool = Pool(stores.app, size=1)
         cells = Cells(Cell(FIRST_CELL, pool, redis_client.connect(stores.redis_url)))
         await cells.first.open()
         try:

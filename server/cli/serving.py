@@ -37,10 +37,10 @@ def serve(
     settings = settings.model_copy(update={"owner_database_url": None})  # .env may hold it
     from server.stores import served
 
-    with served(settings) as (database_url, redis_url):
+    with served(settings) as stores:
         from server.serving import serve as run
 
-        run(settings, database_url=database_url, redis_url=redis_url, parent_fd=parent_fd)
+        run(settings, stores, parent_fd)
 
 
 @app.command("migrate")

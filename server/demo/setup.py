@@ -66,7 +66,7 @@ def _create(admin: Control, tenant_id: TenantId, display_name: str, plan_id: Pla
 
 def _missing(stores: Stores, tenant_id: TenantId) -> list[Path]:
     """The demo files whose content the tenant does not have yet."""
-    present = contents(stores.app_url, tenant_id)
+    present = contents(stores.app, tenant_id)
     files = sorted(p for p in (FOLDER / tenant_id).iterdir() if p.name != ORDERS)
     return [path for path in files if sha256(path.read_bytes()).digest() not in present]
 
@@ -77,7 +77,7 @@ async def _ingest(
     from server.loading import load_files  # noqa: PLC0415  # seconds that a later start can save
     from server.wiring import build_services  # noqa: PLC0415
 
-    services = build_services(settings, database_url=stores.app_url, redis_url=stores.redis_url)
+    services = build_services(settings, stores.app, stores.redis_url)
     await services.open()
     try:
         for tenant_id, files in missing.items():

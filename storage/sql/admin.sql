@@ -116,3 +116,16 @@ select key_id, tenant_id, subject_id as subject, role, scopes, created_at, expir
 -- query: revoke_key
 -- Revokes an API key.
 update control.api_keys set revoked_at = coalesce(revoked_at, now()) where key_id = %(key_id)s
+
+-- query: list_seal_keys
+-- The keys that tenants are sealed with, by name.
+select key_id, created_at from control.seal_keys order by created_at, key_id
+
+-- query: add_seal_key
+-- Believes seals of this key from now on.
+insert into control.seal_keys (key_id, inner_pad, outer_pad)
+values (%(key_id)s, %(inner_pad)s, %(outer_pad)s) on conflict (key_id) do nothing
+
+-- query: remove_seal_key
+-- Believes them no longer.
+delete from control.seal_keys where key_id = %(key_id)s

@@ -106,7 +106,8 @@ select p.oid::regprocedure::text as object from pg_proc p
        'tenantry.applied_migrations()',
        'tenantry.authenticate_key(bytea)',
        'tenantry.control_version()',
-       'tenantry.issuer_record(text)',
+       'tenantry.current_tenant()',
+       'tenantry.issuer_record(text,text)',
        'tenantry.list_keys(integer,timestamp with time zone,uuid)',
        'tenantry.revoke_key(uuid)',
        'tenantry.tenant_record(text)')
@@ -116,6 +117,13 @@ select p.oid::regprocedure::text as object from pg_proc p
 select p.oid::regprocedure::text as object from pg_proc p
  where p.pronamespace in ('tenantry'::regnamespace, 'control'::regnamespace) and p.prosecdef
    and not coalesce('search_path=pg_catalog, pg_temp' = any (p.proconfig), false)
+
+-- query: altered_seal
+-- is not the function that checks the seals of tenants, or not by its text
+select p.oid::regprocedure::text as object from pg_proc p
+ where p.pronamespace = 'tenantry'::regnamespace and p.proname = 'current_tenant'
+   and (p.pronargs, p.prosecdef, p.provolatile, encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex')) is distinct from
+       (0, true, 's', 'a220e7a3ac87cad104d350307efe465df026a7ce6a495d55eeabbb61820a9288')
 
 -- query: function_grant
 -- may be called by a role that has no need to

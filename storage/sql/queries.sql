@@ -1,39 +1,39 @@
 -- Every statement of the application, named and described in one line.
--- A *call* runs one tenant function, whose first argument is the tenant: one round trip.
+-- A *call* runs one tenant function, whose first argument is the tenant entered: one round trip.
 -- A *query* runs inside `cell.as_tenant(...)`, which has set the tenant, or on a control connection.
 
 -- call: open_run
 -- Finds or makes the thread, takes its lease and inserts the run.
-select * from tenantry.open_run(%(tenant_id)s, %(run_id)s, %(thread_id)s, %(new_thread)s, %(subject_id)s,
+select * from tenantry.open_run(tenantry.enter(%(tenant_id)s, %(seal)s), %(run_id)s, %(thread_id)s, %(new_thread)s, %(subject_id)s,
     %(sees_all)s, %(lease_seconds)s, %(idempotency_key)s, %(digest)s)
 
 -- call: renew_lease
 -- Extends a lease; false when the run no longer holds it.
-select tenantry.renew_lease(%(tenant_id)s, %(run_id)s, %(thread_id)s, %(fence)s, %(lease_seconds)s) as held
+select tenantry.renew_lease(tenantry.enter(%(tenant_id)s, %(seal)s), %(run_id)s, %(thread_id)s, %(fence)s, %(lease_seconds)s) as held
 
 -- call: discard_run
 -- Undoes an opened run that was refused, and audits the refusal.
-select tenantry.discard_run(%(tenant_id)s, %(run_id)s, %(thread_id)s, %(new_thread)s, %(rows)s::jsonb)
+select tenantry.discard_run(tenantry.enter(%(tenant_id)s, %(seal)s), %(run_id)s, %(thread_id)s, %(new_thread)s, %(rows)s::jsonb)
 
 -- call: quarantine_run
 -- Ends a run that met something foreign: it leaves its usage and audit, and closes its thread.
-select tenantry.quarantine_run(%(tenant_id)s, %(run_id)s, %(thread_id)s, %(title)s, %(rows)s::jsonb)
+select tenantry.quarantine_run(tenantry.enter(%(tenant_id)s, %(seal)s), %(run_id)s, %(thread_id)s, %(title)s, %(rows)s::jsonb)
 
 -- call: commit_turn
 -- Checkpoints, usage, audit and the run's end in one statement.
-select tenantry.commit_turn(%(tenant_id)s, %(thread_id)s, %(run_id)s, %(fence)s, %(rows)s::jsonb, %(blobs)b::bytea[])
+select tenantry.commit_turn(tenantry.enter(%(tenant_id)s, %(seal)s), %(thread_id)s, %(run_id)s, %(fence)s, %(rows)s::jsonb, %(blobs)b::bytea[])
 
 -- call: get_checkpoint
 -- One checkpoint with its channel values and pending writes; the latest without an id.
-select * from tenantry.load_checkpoint(%(tenant_id)s, %(thread_id)s, %(checkpoint_ns)s, %(checkpoint_id)s)
+select * from tenantry.load_checkpoint(tenantry.enter(%(tenant_id)s, %(seal)s), %(thread_id)s, %(checkpoint_ns)s, %(checkpoint_id)s)
 
 -- call: search_passages
 -- The passages nearest to a question by meaning and by word.
-select * from tenantry.search_passages(%(tenant_id)s, %(query)s, %(vector)s, %(model)s, %(limit)s)
+select * from tenantry.search_passages(tenantry.enter(%(tenant_id)s, %(seal)s), %(query)s, %(vector)s, %(model)s, %(limit)s)
 
--- query: set_tenant
--- Says whose data this transaction may touch; local to it.
-select set_config('app.tenant_id', %(tenant_id)s, true)
+-- query: enter
+-- Says, with its seal, on whose behalf this transaction acts; local to it.
+select tenantry.enter(%(tenant_id)s, %(seal)s)
 
 -- query: get_run
 -- A run of a visible thread; one whose lease ran out without an end has failed.
@@ -170,11 +170,11 @@ select tenantry.control_version() as version
 
 -- query: tenant_record
 -- A tenant with its plan, preferences and tool settings.
-select * from tenantry.tenant_record(%(tenant_id)s)
+select * from tenantry.tenant_record(tenantry.enter(%(tenant_id)s, %(seal)s))
 
 -- query: issuer_record
 -- A registered token issuer.
-select * from tenantry.issuer_record(%(url)s)
+select * from tenantry.issuer_record(tenantry.enter(%(tenant_id)s, %(seal)s), %(url)s)
 
 -- query: authenticate_key
 -- The API key with this digest.
@@ -200,6 +200,10 @@ select to_regnamespace('tenantry') is not null as migrated
 -- Numbers and checksums of the migrations that ran.
 select number, checksum from tenantry.applied_migrations() order by number
 
+-- query: current_tenant
+-- On whose behalf this transaction acts; null where no seal holds.
+select tenantry.current_tenant() as tenant_id
+
 -- query: empty_search_path
 -- Has the catalogue print names in full, until the end of the transaction.
 select set_config('search_path', 'pg_catalog', true)
@@ -210,4 +214,4 @@ select tenantry.commit_turn(%(tenant_id)s, null, null, null, %(rows)s::jsonb, nu
 
 -- call: record
 -- Inserts usage and audit events in a round trip of their own.
-select tenantry.commit_turn(%(tenant_id)s, null, null, null, %(rows)s::jsonb, null)
+select tenantry.commit_turn(tenantry.enter(%(tenant_id)s, %(seal)s), null, null, null, %(rows)s::jsonb, null)

@@ -17,8 +17,18 @@ begin
 end $$;
 
 CREATE FUNCTION tenantry.current_tenant() RETURNS text
-    LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN NULLIF(current_setting('app.tenant_id'::text, true), ''::text);
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+    v_tenant text := nullif(current_setting('app.tenant_id', true), '');
+    v_seal   text := current_setting('app.tenant_seal', true);
+begin
+    perform from control.seal_keys k
+      where sha256(convert_to(v_seal, 'UTF8')) = sha256(convert_to(encode(sha256(
+            k.outer_pad || sha256(k.inner_pad || convert_to(v_tenant, 'UTF8'))), 'hex'), 'UTF8'));
+    return case when found then v_tenant end;
+end $$;
 
 CREATE TABLE control.api_keys (
     key_id uuid NOT NULL,
@@ -182,6 +192,14 @@ begin
     perform tenantry.commit_turn(p_tenant, p_thread, p_run, null, p_rows, null);
 end $$;
 
+CREATE FUNCTION tenantry.enter(p_tenant text, p_seal text) RETURNS text
+    LANGUAGE plpgsql
+    AS $$
+begin
+    perform set_config('app.tenant_id', p_tenant, true), set_config('app.tenant_seal', p_seal, true);
+    return p_tenant;
+end $$;
+
 CREATE FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) RETURNS TABLE(thread_id text, checkpoint_ns text, checkpoint_id text, parent_checkpoint_id text, checkpoint jsonb, metadata jsonb, channel_values bytea[], pending_writes bytea[])
     LANGUAGE plpgsql
     AS $$
@@ -219,7 +237,7 @@ CREATE TABLE control.issuers (
     CONSTRAINT issuers_rules_check CHECK ((jsonb_typeof(rules) = 'object'::text))
 );
 
-CREATE FUNCTION tenantry.issuer_record(p_url text) RETURNS TABLE(url text, audience text, jwks jsonb, jwks_url text, tenants text[], platform boolean, rules jsonb)
+CREATE FUNCTION tenantry.issuer_record(p_platform text, p_url text) RETURNS TABLE(url text, audience text, jwks jsonb, jwks_url text, tenants text[], platform boolean, rules jsonb)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     BEGIN ATOMIC
@@ -231,7 +249,7 @@ CREATE FUNCTION tenantry.issuer_record(p_url text) RETURNS TABLE(url text, audie
      i.platform,
      i.rules
     FROM control.issuers i
-   WHERE (i.url = issuer_record.p_url);
+   WHERE ((i.url = issuer_record.p_url) AND (issuer_record.p_platform = '*'::text) AND (issuer_record.p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)));
 END;
 
 CREATE FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) RETURNS TABLE(key_id uuid, tenant_id text, subject_id text, role text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone)
@@ -488,13 +506,22 @@ CREATE FUNCTION tenantry.tenant_record(p_tenant text) RETURNS TABLE(tenant_id te
            WHERE ((k.tenant_id = t.tenant_id) AND (k.revoked_at > (now() - '1 day'::interval)))) AS array_agg
     FROM (control.tenants t
       JOIN control.plans p USING (plan_id))
-   WHERE (t.tenant_id = tenant_record.p_tenant);
+   WHERE ((t.tenant_id = tenant_record.p_tenant) AND (tenant_record.p_tenant = ( SELECT tenantry.current_tenant() AS current_tenant)));
 END;
 
 CREATE TABLE control.cells (
     cell_id text NOT NULL,
     database_url text,
     redis_url text
+);
+
+CREATE TABLE control.seal_keys (
+    key_id text NOT NULL,
+    inner_pad bytea NOT NULL,
+    outer_pad bytea NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT seal_keys_inner_pad_check CHECK ((length(inner_pad) = 64)),
+    CONSTRAINT seal_keys_outer_pad_check CHECK ((length(outer_pad) = 64))
 );
 
 CREATE TABLE tenantry.audit_events (
@@ -671,6 +698,9 @@ ALTER TABLE ONLY control.plans
 ALTER TABLE ONLY control.revocations
     ADD CONSTRAINT revocations_pkey PRIMARY KEY (tenant_id, subject_id, issuer, token_id);
 
+ALTER TABLE ONLY control.seal_keys
+    ADD CONSTRAINT seal_keys_pkey PRIMARY KEY (key_id);
+
 ALTER TABLE ONLY control.tenants
     ADD CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id);
 
@@ -831,11 +861,14 @@ GRANT ALL ON FUNCTION tenantry.control_version() TO tenantry_app;
 REVOKE ALL ON FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_rows jsonb) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.enter(p_tenant text, p_seal text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.enter(p_tenant text, p_seal text) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) TO tenantry_app;
 
-REVOKE ALL ON FUNCTION tenantry.issuer_record(p_url text) FROM PUBLIC;
-GRANT ALL ON FUNCTION tenantry.issuer_record(p_url text) TO tenantry_app;
+REVOKE ALL ON FUNCTION tenantry.issuer_record(p_platform text, p_url text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.issuer_record(p_platform text, p_url text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) TO tenantry_app;

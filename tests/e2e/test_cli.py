@@ -193,6 +193,24 @@ def test_what_was_issued_until_now_is_revoked(shop: Shop) -> None:
     assert (nobody.returncode, "--all or --subject" in nobody.stderr) == (2, True)
 
 
+def test_the_seal_key_is_changed_in_two_steps(shop: Shop) -> None:
+    (ours,) = shop.terminal.json("seal", "list")
+    assert ours["ours"]
+    assert shop.terminal.run("seal", "remove", ours["key_id"]).returncode == 1
+    assert shop.terminal.run("seal", "remove", "nobody").returncode == 1
+    newer = shop.terminal.but(TENANTRY_SEAL_KEY="the key that comes after this one")
+    newer.ok("migrate")
+    assert "does not believe" in newer.run("tool", "list", "--tenant", "lumen").stderr
+    newer.ok("seal", "add")
+    assert [each["ours"] for each in newer.json("seal", "list")] == [False, True]
+    newer.ok("seal", "remove", ours["key_id"])
+    shop.terminal.ok("seal", "add")
+    (added,) = [each for each in newer.json("seal", "list") if each["ours"]]
+    shop.terminal.ok("seal", "remove", added["key_id"])
+    short = shop.terminal.but(TENANTRY_SEAL_KEY="short").run("seal", "list")
+    assert (short.returncode, "short" in short.stderr) == (2, False)
+
+
 def test_an_issuers_values_stand_for_tenants(shop: Shop, tmp_path: Path) -> None:
     (signer, *_), jwks, rules = signers(), tmp_path / "jwks.json", tmp_path / "rules.json"
     jwks.write_text(json.dumps({"keys": [signer.jwk]}))

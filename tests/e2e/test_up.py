@@ -250,6 +250,12 @@ def test_given_a_superuser_up_makes_the_roles_and_serves_as_the_app(given: Given
 
     app = make_conninfo(given.admin_url, user=ROLES[1], password=kept["tenantry_app"])
     alone = Given(app, given.redis_url, Terminal(given.terminal.folder.parent)).with_url(app)
+    unsealed = alone.run("serve", "--port", "0")
+    assert (unsealed.returncode, unsealed.stderr.count("\n")) == (2, 1)
+    assert "The seal key of the database is unknown here" in unsealed.stderr
+    other = alone.but(TENANTRY_SEAL_KEY="another key than that of the database")
+    assert "does not believe the seal key" in other.run("serve", "--port", "0").stderr
+    alone = alone.but(TENANTRY_SEAL_KEY=(terminal.data_dir / "secrets/seal-key").read_text())
     with alone.running("serve", "--port", "0") as serving:
         assert httpx.get(f"{serving.url}/readyz").status_code == 200
         assert alone.run("tenant", "list").returncode == 2  # it does not know the owner

@@ -7,6 +7,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
+from storage.queries import query
 from tenancy.ids import TenantId
 from tenancy.principal import Role
 from tests.http.speech import (
@@ -284,7 +285,7 @@ def _streamed(thread: str) -> dict[str, object]:
 
 async def _run_in(product: House, thread: str) -> str:
     with psycopg.connect(product.stores.app_url) as conn:
-        conn.execute("select set_config('app.tenant_id', 'acme', true)")
+        conn.execute(query("enter").sql, product.stores.app.entry(TenantId("acme")))
         [[run_id]] = conn.execute(
             "select run_id from tenantry.runs where thread_id = %s", [thread]
         ).fetchall()

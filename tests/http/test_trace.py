@@ -14,6 +14,8 @@ import pytest
 import structlog
 
 from server import logs
+from storage.queries import query
+from tenancy.ids import TenantId
 from tenancy.principal import Role
 from tenancy.usage import NAMESPACE, Meter, usage_event_id
 from tests.http.speech import admin_of, answer, ask, assert_problem, audit, decide, frames_of
@@ -37,7 +39,7 @@ AUDIT = {
 def usage_rows(product: House, tenant: str, run_id: str) -> dict[UUID, tuple[str, int, str]]:
     """The usage events of a run, as they are stored."""
     with psycopg.connect(product.stores.app_url) as conn:
-        conn.execute("select set_config('app.tenant_id', %s, true)", [tenant])
+        conn.execute(query("enter").sql, product.stores.app.entry(TenantId(tenant)))
         rows = conn.execute(
             "select event_id, meter, quantity, model from tenantry.usage_events where run_id = %s",
             [run_id],

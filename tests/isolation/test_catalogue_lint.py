@@ -132,7 +132,7 @@ BREACHES: dict[str, list[tuple[str, str]]] = {
         ),
     ],
     "unknown_definer": [
-        ("alter function tenantry.current_tenant() security definer", "tenantry.current_tenant()"),
+        ("alter function tenantry.enter(text, text) security definer", "tenantry.enter"),
         (
             "create function tenantry.add_key() returns int language sql security definer"
             " set search_path = pg_catalog, pg_temp return 1;"
@@ -148,6 +148,20 @@ BREACHES: dict[str, list[tuple[str, str]]] = {
         (
             "alter function tenantry.revoke_key(uuid) set search_path = pg_temp, pg_catalog",
             "tenantry.revoke_key(uuid)",
+        ),
+    ],
+    "altered_seal": [
+        (
+            "create or replace function tenantry.current_tenant() returns text language plpgsql"
+            " stable security definer set search_path = pg_catalog, pg_temp"
+            " as $$begin return current_setting('app.tenant_id'); end$$",
+            "tenantry.current_tenant()",
+        ),
+        ("alter function tenantry.current_tenant() security invoker", "tenantry.current_tenant()"),
+        (
+            "create function tenantry.current_tenant(p_tenant text) returns text"
+            " language sql return p_tenant",
+            "tenantry.current_tenant(text)",
         ),
     ],
     "function_grant": [

@@ -20,9 +20,10 @@ from server.stores import Stores
 from storage.cells import Cells
 from storage.ledger import PostgresLedger
 from storage.queries import Query, query
+from storage.seal import AppDatabase
 from tenancy.ids import TenantId
 from tests.storage.makers import ACME, GLOBEX, Trips, audit_event, open_cells
-from tests.support.stores import Cluster
+from tests.support.stores import SEAL_KEY, Cluster
 
 Conn = psycopg.Connection[Any]
 
@@ -45,10 +46,12 @@ CONTROL_TABLES = (
     "migrations",
     "plans",
     "revocations",
+    "seal_keys",
     "tenants",
     "tool_settings",
     "version",
 )
+DATABASE = AppDatabase("", SEAL_KEY)
 OF_ACME = str(uuid4())  # every id of the one row that acme has in each table
 ROWS = {
     "threads": "thread_id, subject_id) values (%(id)s, 'alice'",
@@ -97,7 +100,7 @@ def doors(stores: Stores) -> Iterator[Doors]:
 
 def become(conn: Conn, tenant_id: TenantId | str) -> None:
     """Until the end of the transaction."""
-    conn.execute(query("set_tenant").sql, {"tenant_id": tenant_id})
+    conn.execute(query("enter").sql, DATABASE.entry(TenantId(tenant_id)))
 
 
 @contextmanager
@@ -282,7 +285,7 @@ async def test_every_trip_of_a_transaction_comes_after_the_tenant(stores: Stores
     trips = Trips()
     async with open_cells(stores, trips) as cells, cells.first.as_tenant(ACME) as conn:
         await conn.fetch(query("count_documents"))
-    assert trips == ["set_tenant", "count_documents"]
+    assert trips == ["enter", "count_documents"]
 
 
 # -- what the app role may not do at all
@@ -373,6 +376,7 @@ def test_the_operator_never_sees_content(doors: Doors, table: str) -> None:
         "select * from control.tool_settings",
         "select * from control.revocations",
         "delete from control.revocations",
+        "select * from control.seal_keys",
         "select * from control.cells",
         "update control.tenants set status = 'active'",
         "delete from tenantry.usage_events",

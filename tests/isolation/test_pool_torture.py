@@ -22,8 +22,12 @@ async def test_no_read_shows_a_foreign_row(stores: Stores) -> None:
 async def test_the_torture_finds_a_tenant_that_outlives_its_transaction(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lasting = Query("set_tenant", b"select set_config('app.tenant_id', %(tenant_id)s, false)")
-    monkeypatch.setattr(postgres, "_SET_TENANT", lasting)
+    lasting = Query(
+        "enter",
+        b"select set_config('app.tenant_id', %(tenant_id)s, false),"
+        b" set_config('app.tenant_seal', %(seal)s, false)",
+    )
+    monkeypatch.setattr(postgres, "_ENTER", lasting)
     async with torture(stores, 10, seed=7) as attack:
         tally = await attack.run(500)
     assert tally.foreign > 0

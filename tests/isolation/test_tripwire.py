@@ -131,7 +131,7 @@ def stored(product: House, thread: str) -> str:
     """Every byte that the database holds of a thread, as its tenant sees it."""
     pages = []
     with psycopg.connect(product.stores.app_url) as conn:
-        conn.execute(query("set_tenant").sql, {"tenant_id": "acme"})
+        conn.execute(query("enter").sql, product.stores.app.entry(TenantId("acme")))
         for table in ("threads", "checkpoints", "checkpoint_writes", "checkpoint_blobs"):
             statement = f"select * from tenantry.{table} where thread_id::text = %s"  # noqa: S608
             pages.append(repr(conn.execute(statement.encode(), [thread]).fetchall()))
@@ -223,6 +223,7 @@ async def test_an_operator_releases_a_thread(
         **os.environ,
         "DATABASE_URL": product.stores.app_url,
         "REDIS_URL": product.stores.redis_url,
+        "TENANTRY_SEAL_KEY": product.stores.seal_key.text,
         "TENANTRY_DATA_DIR": str(product.settings.data_dir),
     }
     run = subprocess.run

@@ -24,6 +24,7 @@ from storage.checkpointer import TenantPostgresSaver
 from storage.threads import PostgresThreads
 from tests.storage.graphs import CLOSING, EFFECT, FREE, PAID, Graph, Turn, chain, open_turn
 from tests.storage.makers import open_cells, usage_event
+from tests.support.stores import SEAL_KEY
 
 DICE = random.Random(11)  # noqa: S311  # the same moments every time, as far as a machine allows
 LONGEST_LIFE = 0.1  # seconds after its first turn
@@ -97,4 +98,4 @@ def kill_some(stores: Stores, log: Log, kills: int) -> None:
 
 if __name__ == "__main__":
     app_url, redis_url, log_file, number_of_kills = sys.argv[1:]
-    kill_some(Stores(app_url, redis_url), Log(Path(log_file)), int(number_of_kills))
+    kill_some(Stores(app_url, redis_url, SEAL_KEY), Log(Path(log_file)), int(number_of_kills))

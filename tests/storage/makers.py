@@ -80,7 +80,7 @@ async def open_cells(
     stores: Stores, trips: Trips | None = None, size: int = postgres.POOL_SIZE
 ) -> AsyncIterator[Cells]:
     """The cells of a process of one's own, which may write down what it sends."""
-    pool = postgres.connect(stores.app_url, size=size)
+    pool = postgres.Pool(stores.app, size=size)
     if trips is not None:
         assert isinstance(pool.kwargs, dict)
         pool.kwargs["cursor_factory"] = trips.cursors()

@@ -119,7 +119,7 @@ async def exact(documents: PostgresDocuments) -> list[UUID]:
 
 
 async def tend(stores: Stores) -> tuple[int, int]:
-    return await asyncio.to_thread(tend_indexes, stores.owner(), stores.app_url, [ACME, GLOBEX])
+    return await asyncio.to_thread(tend_indexes, stores.owner(), stores.app, [ACME, GLOBEX])
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import json
 import random
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
@@ -157,7 +157,7 @@ async def globex(documents: PostgresDocuments) -> Shelf:
 
 @pytest.fixture
 async def engine(stores: Stores, acme: Shelf, globex: Shelf) -> AsyncIterator[AsyncEngine]:
-    engine = tenant_engine(stores.app_url, size=2)
+    engine = tenant_engine(stores.app, size=2)
     yield engine
     await engine.dispose()
 
@@ -517,9 +517,8 @@ async def test_the_statement_alone_keeps_tenants_apart(
     servers: Cluster, stores: Stores, acme: Shelf, globex: Shelf, door: Ask
 ) -> None:
     database = conninfo_to_dict(stores.app_url)["dbname"]
-    engine = tenant_engine(
-        make_conninfo(servers.postgres_url, dbname=database)
-    )  # no policy binds it
+    unbound = make_conninfo(servers.postgres_url, dbname=database)  # no policy binds it
+    engine = tenant_engine(replace(stores.app, url=unbound))
     try:
         assert "acme" not in str(await door(await open_store(engine, GLOBEX), acme))
     finally:
@@ -546,8 +545,8 @@ async def test_the_first_statement_of_each_transaction_sets_the_tenant(
     await store.amax_marginal_relevance_search("east")
     await store.aget_by_ids([str(uuid4())])
     assert len(sent) == 2 * 5
-    assert all("set_config('app.tenant_id'" in each for each in sent[::2])
-    assert not any("set_config" in each for each in sent[1::2])
+    assert all("tenantry.enter(" in each for each in sent[::2])
+    assert not any("tenantry.enter(" in each for each in sent[1::2])
     assert all("tenant_id = %(tenant_id_" in each for each in sent[3::2])
 
 
@@ -651,7 +650,7 @@ async def test_a_cancelled_connecting_leaves_nothing_half_open(
     servers: Cluster, stores: Stores, acme: Shelf
 ) -> None:
     """What only the garbage collector would end holds a place at the server for a minute."""
-    engine = tenant_engine(stores.app_url, size=1)
+    engine = tenant_engine(stores.app, size=1)
     bound = engine.execution_options(tenant_id=ACME)
 
     async def connect() -> None:
@@ -726,5 +725,5 @@ async def test_the_pages_example_runs(stores: Stores, acme: Shelf, globex: Shelf
     [example] = re.findall(r"```python\n(.+?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
     exec(example, names)  # noqa: S102 - our own page
-    found = await names["nearest"](stores.app_url, GLOBEX, Compass(), "up")
+    found = await names["nearest"](stores.app, GLOBEX, Compass(), "up")
     assert found == ["globex goes up", "globex goes east"]

@@ -16,10 +16,12 @@ from server.stores import Stores
 from storage import embedded, roles
 from storage.control import Control, control
 from storage.migrations import migrate
+from storage.seal import SealKey
 from tenancy.ids import PlanId, TenantId
 
 TEMPLATE = "template_tenantry"
 PASSWORDS = dict.fromkeys((roles.OWNER, roles.APP, roles.OPERATOR), "a-test-password")
+SEAL_KEY = SealKey("a-seal-key-of-tests-and-nothing-else")
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 
 
@@ -53,7 +55,7 @@ class Cluster:
             roles.with_role(url, role, PASSWORDS[role])
             for role in (roles.OWNER, roles.APP, roles.OPERATOR)
         )
-        return Stores(app, self.redis_url, owner, operator)
+        return Stores(app, self.redis_url, SEAL_KEY, owner, operator)
 
 
 @contextmanager
@@ -77,6 +79,7 @@ def cluster() -> Iterator[Cluster]:
         urls = roles.create_roles(postgres_url, PASSWORDS, TEMPLATE)
         migrate(urls.owner)
         with control(urls.owner) as admin:
+            admin.seal(SEAL_KEY)
             add_tenants(admin)
         yield Cluster(postgres_url, redis_url)
 
