@@ -12,10 +12,10 @@ from server.lingering import LingeringMiddleware
 from server.metrics import MetricsMiddleware
 from server.middleware import AuthenticationMiddleware, BodyLimitMiddleware
 from server.problems import install
-from server.routes import account, chat, documents, keys, ops, runs, search, threads
+from server.routes import account, chat, documents, keys, ops, platform, runs, search, threads
 from server.services import Services
 
-ROUTERS = (chat, runs, threads, documents, search, account, keys)
+ROUTERS = (chat, runs, threads, documents, search, account, keys, platform)
 DESCRIPTION = "One agent engine for thousands of tenants. Send a token or key as `Bearer`."
 
 

@@ -1,7 +1,7 @@
 """An issuer's keys, wherever they are kept."""
 
 from server.jwks import KeySet, vet_jwks
-from server.jwks_store import JwksStore
+from server.jwks_store import JwksStore, Unfetched, fetch_https, fetched_keys, parse_jwks_url
 from server.refusal import BadCredential
 from tenancy.credentials import Issuer
 from tenancy.errors import Invalid
@@ -39,3 +39,18 @@ def vetted(issuer: Issuer) -> KeySet:
         )
     except Invalid as invalid:
         raise BadCredential(f"the issuer's {invalid.field} {invalid.message}") from None
+
+
+async def require_keys(issuer: Issuer, *, jwks_url: str = "jwks_url") -> None:
+    """Raise `Invalid` unless the keys of an issuer to be registered can be had now, and are good.
+
+    `jwks_url` is what the caller calls that field.
+    """
+    if issuer.jwks_url is None:
+        vet_jwks(issuer.jwks, algorithms=issuer.rules.algorithms)
+        return
+    parse_jwks_url(issuer.jwks_url, jwks_url)
+    try:
+        await fetched_keys(issuer, fetch_https)
+    except Unfetched as why:
+        raise Invalid(jwks_url, f"gives no usable key set: {why}") from None

@@ -16,6 +16,7 @@ from storage.directory import Directory as ControlDirectory
 from storage.documents import PostgresDocuments
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
+from storage.platform import Platform
 from storage.quota import RedisQuota
 from storage.threads import PostgresThreads
 from tenancy.audit import AuditEvent, Outcome
@@ -47,15 +48,19 @@ class Services:
     quota: RedisQuota
     catalogue: Catalogue
     toolboxes: Toolboxes
+    platform: Platform
+    audience: str
 
     async def open(self) -> None:
         """Open the stores' pools; nothing waits for a store that is away."""
         await self.cells.first.open()
+        await self.platform.open()
 
     async def close(self) -> None:
         """Close everything that was opened."""
         await self.authenticator.aclose()
         await self.models.aclose()
+        await self.platform.close()
         await self.cells.first.close()
 
     async def tenant(self, principal: Principal) -> Tenant:

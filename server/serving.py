@@ -73,7 +73,7 @@ async def _serve(
     from server.app import create_app  # noqa: PLC0415  # seconds: a refusal does not wait for them
     from server.wiring import build_services  # noqa: PLC0415
 
-    services = build_services(settings, stores.app, stores.redis_url)
+    services = build_services(settings, stores.app, stores.redis_url, stores.operator_url)
     config = uvicorn.Config(
         create_app(services, version=version("tenantry")),
         http="httptools",

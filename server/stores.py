@@ -93,7 +93,9 @@ def served(settings: Settings) -> Iterator[Stores]:
     with _named("DATABASE_URL"):
         psycopg.connect(given, connect_timeout=5).close()
     with _embedded(settings) as servers:
-        yield Stores(given, _redis(settings, servers), _seal_key(settings))
+        operator = _secret(settings.operator_database_url)
+        redis = _redis(settings, servers)
+        yield Stores(given, redis, _seal_key(settings), operator_url=operator)
 
 
 @contextmanager

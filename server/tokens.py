@@ -11,11 +11,11 @@ from server.jwks import KeySet
 from server.jws import UnverifiedToken, read_token
 from server.refusal import BadCredential
 from tenancy.credentials import Issuer
+from tenancy.ids import MAX_ISSUER_CHARACTERS
 
 # Nothing here brings or points to a key (jku, jwk, x5u, x5c) or changes how the token is read
 # (crit, b64, zip, enc). `cat` is Clerk's token category; the thumbprints are Microsoft's.
 HEADER_MEMBERS = {"alg", "kid", "typ", "cty", "cat", "x5t", "x5t#S256"}
-MAX_ISSUER_CHARACTERS = 512
 
 
 def readable(text: str) -> UnverifiedToken | None:

@@ -19,6 +19,7 @@ from storage.directory import Directory as ControlDirectory
 from storage.documents import PostgresDocuments
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
+from storage.platform import Platform
 from storage.postgres import Pool
 from storage.quota import RedisQuota
 from storage.seal import AppDatabase
@@ -54,7 +55,9 @@ class DevelopmentDirectory:
         return await self.control.tenant(tenant_id)
 
 
-def build_services(settings: Settings, database: AppDatabase, redis_url: str) -> Services:
+def build_services(
+    settings: Settings, database: AppDatabase, redis_url: str, operator_url: str | None = None
+) -> Services:
     """Every part of the server, put together. Raises `Misconfigured`."""
     redis = redis_client.connect(redis_url)
     cells = Cells(Cell(FIRST_CELL, Pool(database), redis))
@@ -94,6 +97,8 @@ def build_services(settings: Settings, database: AppDatabase, redis_url: str) ->
         quota=quota,
         catalogue=catalogue,
         toolboxes=toolboxes,
+        platform=Platform(operator_url),
+        audience=settings.audience,
     )
 
 

@@ -9,7 +9,7 @@ import orjson
 import psycopg
 from psycopg.rows import dict_row
 
-from storage.directory import plan_of
+from storage.directory import issuer_row, plan_of
 from storage.postgres import Row, translated
 from storage.queries import query
 from storage.seal import SealKey
@@ -18,7 +18,6 @@ from tenancy.errors import Conflict, NotFound
 from tenancy.ids import KeyId, PlanId, TenantId
 from tenancy.plan import SHIPPED, Plan
 from tenancy.tenant import TenantStatus
-from tenancy.token_rules import token_rules_document
 
 
 class Control:
@@ -87,16 +86,7 @@ class Control:
 
     def put_issuer(self, issuer: Issuer) -> None:
         """Register an issuer, new or changed."""
-        params = {
-            "url": issuer.url,
-            "audience": issuer.audience,
-            "jwks": orjson.dumps(dict(issuer.jwks)).decode(),
-            "jwks_url": issuer.jwks_url,
-            "tenants": None if issuer.tenants is None else sorted(issuer.tenants),
-            "platform": issuer.platform,
-            "rules": orjson.dumps(token_rules_document(issuer.rules)).decode(),
-        }
-        self._run("put_issuer", params)
+        self._run("put_issuer", issuer_row(issuer))
 
     def issuers(self) -> list[Row]:
         """All issuers."""

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import orjson
 import psycopg
 import structlog
 
@@ -16,7 +17,7 @@ from tenancy.plan import Plan
 from tenancy.principal import Role
 from tenancy.revocation import Revocations
 from tenancy.tenant import Tenant, TenantStatus, ToolSetting
-from tenancy.token_rules import parse_token_rules
+from tenancy.token_rules import parse_token_rules, token_rules_document
 
 T = TypeVar("T")
 log = structlog.get_logger()
@@ -183,6 +184,19 @@ def issuer_of(row: Row) -> Issuer:
         jwks_url=row["jwks_url"],
         rules=parse_token_rules(row["rules"]),
     )
+
+
+def issuer_row(issuer: Issuer) -> Row:
+    """An issuer as the statements that store one take it."""
+    return {
+        "url": issuer.url,
+        "audience": issuer.audience,
+        "jwks": orjson.dumps(dict(issuer.jwks)).decode(),
+        "jwks_url": issuer.jwks_url,
+        "tenants": None if issuer.tenants is None else sorted(issuer.tenants),
+        "platform": issuer.platform,
+        "rules": orjson.dumps(token_rules_document(issuer.rules)).decode(),
+    }
 
 
 def key_of(row: Row) -> ApiKey:

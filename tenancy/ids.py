@@ -18,6 +18,7 @@ PassageId = NewType("PassageId", UUID)
 # Never a brace (the Redis hash tag), never upper case (identity providers map their own values).
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")
 MAX_SUBJECT_CHARACTERS = 256
+MAX_ISSUER_CHARACTERS = 512
 
 
 def parse_tenant_id(text: object, field: str = "tenant_id") -> TenantId:
@@ -35,6 +36,14 @@ def parse_subject_id(text: object, field: str = "subject") -> SubjectId:
     if isinstance(text, str) and 0 < len(text) <= MAX_SUBJECT_CHARACTERS and text.isprintable():
         return SubjectId(text)
     raise Invalid(field, f"must be 1 to {MAX_SUBJECT_CHARACTERS} printable characters")
+
+
+def parse_issuer_url(text: object, field: str = "url") -> str:
+    """Return `text` as what tokens name as their `iss`; raises `Invalid`."""
+    said = text.strip() if isinstance(text, str) and text.isprintable() else ""
+    if not 0 < len(said) <= MAX_ISSUER_CHARACTERS or said != text:
+        raise Invalid(field, f"must be 1 to {MAX_ISSUER_CHARACTERS} printable characters")
+    return said
 
 
 def _name(text: object, field: str) -> str:

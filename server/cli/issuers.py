@@ -15,7 +15,7 @@ from server.cli import app
 from server.cli.terminal import DataDir, Json, control_for, settings_for, show
 from tenancy.credentials import Issuer
 from tenancy.errors import Invalid, NotFound
-from tenancy.ids import TenantId, parse_tenant_id
+from tenancy.ids import TenantId, parse_issuer_url, parse_tenant_id
 from tenancy.token_rules import OURS, parse_token_rules
 
 issuers = typer.Typer(help="Register the issuers whose tokens are accepted.", no_args_is_help=True)
@@ -46,8 +46,6 @@ def add_issuer(
     as_json: Json = False,
 ) -> None:
     """Register an issuer, or replace it; it may speak only for the tenants named here."""
-    if not url.strip() or len(url) > 512 or not url.isprintable():
-        raise Invalid("URL", "must be 1 to 512 printable characters")
     if (jwks is None) == (jwks_url is None):
         raise Invalid("--jwks", "or --jwks-url is needed, and not both")
     read = OURS if rules is None else parse_token_rules(_read_json(rules, "--rules"))
@@ -56,7 +54,7 @@ def add_issuer(
     if bool(named) == any_tenant:
         raise Invalid("--tenant", "or --map or --any-tenant is needed, and not both")
     issuer = Issuer(
-        url=url,
+        url=parse_issuer_url(url, "URL"),
         audience=audience or settings_for(data_dir).audience,
         jwks={} if jwks is None else _read_json(jwks, "--jwks"),
         tenants=None if any_tenant else frozenset(named),
@@ -64,7 +62,9 @@ def add_issuer(
         jwks_url=jwks_url,
         rules=read,
     )
-    _vet(issuer)
+    from server.key_sets import require_keys
+
+    asyncio.run(require_keys(issuer, jwks_url="--jwks-url"))
     _store(issuer, data_dir)
     show({"url": url, "audience": issuer.audience, "tenants": sorted(named)}, as_json=as_json)
 
@@ -132,21 +132,6 @@ async def _checked(text: str, issuer: Issuer) -> dict[str, Any]:
         "role": claims.role,
         "scopes": sorted(scopes_of_token(claims.role, claims.words)),
     }
-
-
-def _vet(issuer: Issuer) -> None:
-    """Raise `Invalid` unless the issuer's keys can be had now and are good."""
-    from server.jwks import vet_jwks
-    from server.jwks_store import Unfetched, fetch_https, fetched_keys, parse_jwks_url
-
-    if issuer.jwks_url is None:
-        vet_jwks(issuer.jwks, algorithms=issuer.rules.algorithms)
-        return
-    parse_jwks_url(issuer.jwks_url, "--jwks-url")
-    try:
-        asyncio.run(fetched_keys(issuer, fetch_https))
-    except Unfetched as why:
-        raise Invalid("--jwks-url", f"gives no usable key set: {why}") from None
 
 
 def _store(issuer: Issuer, data_dir: Path | None) -> None:

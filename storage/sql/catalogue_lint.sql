@@ -102,6 +102,12 @@ select p.oid::regprocedure::text as object from pg_proc p
  where p.pronamespace in ('tenantry'::regnamespace, 'control'::regnamespace) and p.prosecdef
    and p.oid::regprocedure::text not in (
        'control.announce()',
+       'control.list_issuers(text,integer)',
+       'control.list_revocations(text)',
+       'control.put_issuer(text,text,jsonb,text,text[],boolean,jsonb)',
+       'control.remove_issuer(text)',
+       'control.revoke(text,text,text,text)',
+       'control.set_status(text,text)',
        'tenantry.add_key(uuid,bytea,text,text,text[],timestamp with time zone)',
        'tenantry.applied_migrations()',
        'tenantry.authenticate_key(bytea)',
@@ -132,10 +138,12 @@ select format('%s by %s', p.oid::regprocedure, case a.grantee when 0 then 'every
   from pg_proc p
  cross join aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
  where p.pronamespace in ('tenantry'::regnamespace, 'control'::regnamespace) and a.grantee <> p.proowner
-   and not (not a.is_grantable and p.pronamespace = 'tenantry'::regnamespace
-            and (a.grantee::regrole::text = 'tenantry_app'
-                 or a.grantee::regrole::text = 'tenantry_operator'
-                    and p.oid = 'tenantry.current_tenant()'::regprocedure))
+   and not (not a.is_grantable and case a.grantee::regrole::text
+            when 'tenantry_app' then p.pronamespace = 'tenantry'::regnamespace
+            when 'tenantry_operator' then
+                p.oid = 'tenantry.current_tenant()'::regprocedure
+                or p.pronamespace = 'control'::regnamespace and p.proname <> 'announce'
+            else false end)
 
 -- query: table_grant
 -- is granted beyond what its role needs

@@ -16,6 +16,114 @@ begin
     return null;
 end $$;
 
+CREATE TABLE control.issuers (
+    url text NOT NULL,
+    audience text NOT NULL,
+    jwks jsonb DEFAULT '{}'::jsonb NOT NULL,
+    tenants text[],
+    platform boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    rules jsonb DEFAULT '{}'::jsonb NOT NULL,
+    jwks_url text,
+    CONSTRAINT issuers_jwks_url_check CHECK ((jwks_url ~~ 'https://%'::text)),
+    CONSTRAINT issuers_rules_check CHECK ((jsonb_typeof(rules) = 'object'::text))
+);
+
+CREATE FUNCTION control.list_issuers(p_after text, p_limit integer) RETURNS TABLE(url text, audience text, jwks jsonb, jwks_url text, tenants text[], platform boolean, rules jsonb, created_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT i.url,
+     i.audience,
+     i.jwks,
+     i.jwks_url,
+     i.tenants,
+     i.platform,
+     i.rules,
+     i.created_at
+    FROM control.issuers i
+   WHERE ((list_issuers.p_after IS NULL) OR (i.url > list_issuers.p_after))
+   ORDER BY i.url
+  LIMIT list_issuers.p_limit;
+END;
+
+CREATE TABLE control.revocations (
+    tenant_id text NOT NULL,
+    subject_id text DEFAULT ''::text NOT NULL,
+    issuer text DEFAULT ''::text NOT NULL,
+    token_id text DEFAULT ''::text NOT NULL,
+    revoked_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT revocations_check CHECK (((issuer = ''::text) = (token_id = ''::text))),
+    CONSTRAINT revocations_check1 CHECK (((token_id = ''::text) OR (subject_id = ''::text)))
+);
+
+CREATE FUNCTION control.list_revocations(p_tenant text) RETURNS TABLE(tenant_id text, subject text, issuer text, token_id text, revoked_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT r.tenant_id,
+     r.subject_id,
+     r.issuer,
+     r.token_id,
+     r.revoked_at
+    FROM control.revocations r
+   WHERE (r.tenant_id = list_revocations.p_tenant)
+   ORDER BY r.revoked_at, r.subject_id, r.issuer, r.token_id;
+END;
+
+CREATE FUNCTION control.put_issuer(p_url text, p_audience text, p_jwks jsonb, p_jwks_url text, p_tenants text[], p_platform boolean, p_rules jsonb) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ INSERT INTO control.issuers (url, audience, jwks, jwks_url, tenants, platform, rules)
+   VALUES (put_issuer.p_url, put_issuer.p_audience, put_issuer.p_jwks, put_issuer.p_jwks_url, put_issuer.p_tenants, put_issuer.p_platform, put_issuer.p_rules) ON CONFLICT(url) DO UPDATE SET audience = excluded.audience, jwks = excluded.jwks, jwks_url = excluded.jwks_url, tenants = excluded.tenants, platform = excluded.platform, rules = excluded.rules;
+END;
+
+CREATE FUNCTION control.remove_issuer(p_url text) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ DELETE FROM control.issuers
+   WHERE (issuers.url = remove_issuer.p_url)
+   RETURNING true;
+END;
+
+CREATE TABLE control.tenants (
+    tenant_id text NOT NULL,
+    display_name text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    plan_id text NOT NULL,
+    cell_id text DEFAULT 'first'::text NOT NULL,
+    placement text DEFAULT 'shared'::text NOT NULL,
+    preferences jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT tenants_placement_check CHECK ((placement = ANY (ARRAY['shared'::text, 'dedicated'::text, 'hybrid'::text]))),
+    CONSTRAINT tenants_status_check CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text]))),
+    CONSTRAINT tenants_tenant_id_check CHECK ((tenant_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
+);
+
+CREATE FUNCTION control.revoke(p_tenant text, p_subject text, p_issuer text, p_token text) RETURNS timestamp with time zone
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ INSERT INTO control.revocations (tenant_id, subject_id, issuer, token_id)  SELECT t.tenant_id,
+             revoke.p_subject AS p_subject,
+             revoke.p_issuer AS p_issuer,
+             revoke.p_token AS p_token
+            FROM control.tenants t
+           WHERE (t.tenant_id = revoke.p_tenant) ON CONFLICT(tenant_id, subject_id, issuer, token_id) DO UPDATE SET revoked_at = now()
+   RETURNING revocations.revoked_at;
+END;
+
+CREATE FUNCTION control.set_status(p_tenant text, p_status text) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ UPDATE control.tenants SET status = set_status.p_status
+   WHERE (tenants.tenant_id = set_status.p_tenant)
+   RETURNING true;
+END;
+
 CREATE FUNCTION tenantry.current_tenant() RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -223,19 +331,6 @@ begin
        and c.checkpoint_id = coalesce(p_id, (select max(m.checkpoint_id) from tenantry.checkpoints m
              where m.tenant_id = p_tenant and m.thread_id = p_thread and m.checkpoint_ns = p_ns));
 end $$;
-
-CREATE TABLE control.issuers (
-    url text NOT NULL,
-    audience text NOT NULL,
-    jwks jsonb DEFAULT '{}'::jsonb NOT NULL,
-    tenants text[],
-    platform boolean DEFAULT false NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    rules jsonb DEFAULT '{}'::jsonb NOT NULL,
-    jwks_url text,
-    CONSTRAINT issuers_jwks_url_check CHECK ((jwks_url ~~ 'https://%'::text)),
-    CONSTRAINT issuers_rules_check CHECK ((jsonb_typeof(rules) = 'object'::text))
-);
 
 CREATE FUNCTION tenantry.issuer_record(p_platform text, p_url text) RETURNS TABLE(url text, audience text, jwks jsonb, jwks_url text, tenants text[], platform boolean, rules jsonb)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -452,30 +547,6 @@ CREATE TABLE control.plans (
     models text[] NOT NULL,
     tools text[] NOT NULL,
     CONSTRAINT plans_plan_id_check CHECK ((plan_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
-);
-
-CREATE TABLE control.revocations (
-    tenant_id text NOT NULL,
-    subject_id text DEFAULT ''::text NOT NULL,
-    issuer text DEFAULT ''::text NOT NULL,
-    token_id text DEFAULT ''::text NOT NULL,
-    revoked_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT revocations_check CHECK (((issuer = ''::text) = (token_id = ''::text))),
-    CONSTRAINT revocations_check1 CHECK (((token_id = ''::text) OR (subject_id = ''::text)))
-);
-
-CREATE TABLE control.tenants (
-    tenant_id text NOT NULL,
-    display_name text NOT NULL,
-    status text DEFAULT 'active'::text NOT NULL,
-    plan_id text NOT NULL,
-    cell_id text DEFAULT 'first'::text NOT NULL,
-    placement text DEFAULT 'shared'::text NOT NULL,
-    preferences jsonb DEFAULT '{}'::jsonb NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT tenants_placement_check CHECK ((placement = ANY (ARRAY['shared'::text, 'dedicated'::text, 'hybrid'::text]))),
-    CONSTRAINT tenants_status_check CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text]))),
-    CONSTRAINT tenants_tenant_id_check CHECK ((tenant_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
 );
 
 CREATE TABLE control.tool_settings (
@@ -839,6 +910,38 @@ GRANT USAGE ON SCHEMA tenantry TO tenantry_operator;
 
 REVOKE ALL ON FUNCTION control.announce() FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION control.list_issuers(p_after text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.list_issuers(p_after text, p_limit integer) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.list_revocations(p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.list_revocations(p_tenant text) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.put_issuer(p_url text, p_audience text, p_jwks jsonb, p_jwks_url text, p_tenants text[], p_platform boolean, p_rules jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.put_issuer(p_url text, p_audience text, p_jwks jsonb, p_jwks_url text, p_tenants text[], p_platform boolean, p_rules jsonb) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.remove_issuer(p_url text) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.remove_issuer(p_url text) TO tenantry_operator;
+
+GRANT SELECT(tenant_id) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(display_name) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(status) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(plan_id) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(cell_id) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(placement) ON TABLE control.tenants TO tenantry_operator;
+
+GRANT SELECT(created_at) ON TABLE control.tenants TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.revoke(p_tenant text, p_subject text, p_issuer text, p_token text) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.revoke(p_tenant text, p_subject text, p_issuer text, p_token text) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.set_status(p_tenant text, p_status text) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.set_status(p_tenant text, p_status text) TO tenantry_operator;
+
 REVOKE ALL ON FUNCTION tenantry.current_tenant() FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.current_tenant() TO tenantry_app;
 GRANT ALL ON FUNCTION tenantry.current_tenant() TO tenantry_operator;
@@ -890,20 +993,6 @@ GRANT ALL ON FUNCTION tenantry.revoke_key(p_key_id uuid) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) TO tenantry_app;
-
-GRANT SELECT(tenant_id) ON TABLE control.tenants TO tenantry_operator;
-
-GRANT SELECT(display_name) ON TABLE control.tenants TO tenantry_operator;
-
-GRANT SELECT(status) ON TABLE control.tenants TO tenantry_operator;
-
-GRANT SELECT(plan_id) ON TABLE control.tenants TO tenantry_operator;
-
-GRANT SELECT(cell_id) ON TABLE control.tenants TO tenantry_operator;
-
-GRANT SELECT(placement) ON TABLE control.tenants TO tenantry_operator;
-
-GRANT SELECT(created_at) ON TABLE control.tenants TO tenantry_operator;
 
 REVOKE ALL ON FUNCTION tenantry.tenant_record(p_tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.tenant_record(p_tenant text) TO tenantry_app;

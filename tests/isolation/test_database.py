@@ -347,6 +347,15 @@ def test_the_owner_itself_sees_no_row(doors: Doors) -> None:
     assert [table for table in TENANT_TABLES if seen(doors.owner, table)] == []
 
 
+@pytest.mark.parametrize(
+    "call",
+    ["list_issuers(null, 10)", "set_status('globex', 'suspended')", "list_revocations('globex')"],
+)
+def test_the_app_role_cannot_do_what_operators_do(doors: Doors, call: str) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        doors.app.execute(f"select control.{call}".encode())
+
+
 # -- the operator
 
 

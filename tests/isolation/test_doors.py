@@ -74,10 +74,20 @@ DOORS = [
     Door("POST", "/v1/keys", Scope.KEYS_WRITE, json={"subject": "robot"}),
     Door("GET", "/v1/keys", Scope.KEYS_WRITE),
     Door("DELETE", "/v1/keys/{key_id}", Scope.KEYS_WRITE, "key_id"),
+    Door("GET", "/v1/tenants", Scope.PLATFORM),
+    Door("GET", "/v1/tenants/{tenant_id}", Scope.PLATFORM, "tenant_id"),
+    Door("POST", "/v1/tenants/{tenant_id}/suspend", Scope.PLATFORM, "tenant_id"),
+    Door("POST", "/v1/tenants/{tenant_id}/resume", Scope.PLATFORM, "tenant_id"),
+    Door("GET", "/v1/issuers", Scope.PLATFORM),
+    Door("POST", "/v1/issuers", Scope.PLATFORM, json={"url": "https://id.example/"}),
+    Door("DELETE", "/v1/issuers", Scope.PLATFORM),
+    Door("GET", "/v1/revocations", Scope.PLATFORM),
+    Door("POST", "/v1/revocations", Scope.PLATFORM, json={"tenant": "acme", "everyone": True}),
 ]
-NAMING = [door for door in DOORS if door.names is not None]
+OWN = [door for door in DOORS if door.scope is not Scope.PLATFORM]
+NAMING = [door for door in OWN if door.names is not None]
 STAYING = [door for door in NAMING if door.method != "DELETE" and door.json is not RESUME]
-LISTING = [door for door in DOORS if door.method == "GET" and door.names is None]
+LISTING = [door for door in OWN if door.method == "GET" and door.names is None]
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +103,7 @@ async def acmes(product: House) -> dict[str, str]:
         "run_id": said["run_id"],
         "document_id": document["document_id"],
         "key_id": key["key_id"],
+        "tenant_id": "acme",
     }
 
 
@@ -134,7 +145,8 @@ async def test_every_id_in_a_path_is_asked_for_as_a_rival(product: House) -> Non
         for method in context.methods or ["any"]
         if "{" in (context.path or "")
     }
-    assert named == {(door.method, door.path) for door in NAMING if not door.in_body}
+    doors = [door for door in DOORS if door.names is not None]
+    assert named == {(door.method, door.path) for door in doors if not door.in_body}
 
 
 async def test_every_door_checks_its_scope(product: House) -> None:
@@ -200,7 +212,8 @@ async def test_a_rivals_lists_hold_nothing_of_acmes(
     assert response.status_code == 200
     assert "acmecanary" not in response.text
     if door.path != "/v1/audit":  # it says which ids the rival itself asked for
-        assert not any(each in response.text for each in acmes.values())
+        ids = [named for what, named in acmes.items() if what != "tenant_id"]
+        assert not any(each in response.text for each in ids)
 
 
 async def test_a_rival_finds_nothing_of_acmes(
@@ -211,6 +224,17 @@ async def test_a_rival_finds_nothing_of_acmes(
     assert (await rival.post("/v1/chat", json={"message": "acmecanary doors"})).status_code == 200
     system, *_ = product.model.chat_requests[-1]["messages"]
     assert "acmecanary" not in system["content"]
+
+
+@pytest.mark.parametrize("door", OWN, ids=str)
+async def test_an_operator_sees_no_content(
+    product: House, acmes: dict[str, str], door: Door
+) -> None:
+    named = acmes[door.names] if door.names else None
+    async with product.client("acme", "boss", Role.OPERATOR) as operator:
+        response = await operator.request(**door.request(named))
+    assert response.status_code == 403
+    assert "acmecanary" not in response.text
 
 
 @pytest.mark.parametrize("door", STAYING, ids=str)

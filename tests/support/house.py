@@ -95,7 +95,7 @@ async def house(
 ) -> AsyncIterator[House]:
     """A house that serves on a port of its own until the block ends."""
     settings = settings_of(folder, model, **overrides)
-    services = build_services(settings, stores.app, stores.redis_url)
+    services = build_services(settings, stores.app, stores.redis_url, stores.operator_url)
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     config = uvicorn.Config(create_app(services, version="test"), lifespan="on", log_config=None)
