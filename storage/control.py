@@ -7,12 +7,13 @@ from typing import Any
 
 import orjson
 import psycopg
+from psycopg import sql
 from psycopg.rows import dict_row
 
 from storage.directory import issuer_row, plan_of
 from storage.postgres import Row, translated
 from storage.queries import query
-from storage.seal import SealKey
+from storage.seal import AppDatabase, SealKey
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Conflict, NotFound
 from tenancy.ids import KeyId, PlanId, TenantId
@@ -63,6 +64,20 @@ class Control:
     def tenants(self) -> list[Row]:
         """All tenants."""
         return self._all("list_tenants", {})
+
+    def erase(self, database: AppDatabase, tenant_id: TenantId) -> None:
+        """Delete all that the database holds of a tenant, its usage and audit included."""
+        self._conn.execute(query("enter").sql, database.entry(tenant_id))
+        for table in self._all("tenant_tables", {}):
+            name = sql.Identifier("tenantry", table["name"])
+            statement = sql.SQL("delete from {} where tenant_id = %s").format(name)
+            self._conn.execute(statement, [tenant_id])
+        for what in ("forget_keys", "forget_tools", "forget_revocations", "forget_tenant"):
+            self._run(what, {"tenant_id": tenant_id})
+
+    def forget_plan(self, plan_id: PlanId) -> None:
+        """Delete a plan that no tenant is on."""
+        self._run("forget_plan", {"plan_id": plan_id})
 
     def set_status(self, tenant_id: TenantId, status: TenantStatus) -> Row:
         """Suspend or resume a tenant."""

@@ -41,6 +41,32 @@ select tenant_id, display_name, status, plan_id as plan, placement, cell_id as c
 select tenant_id, display_name, status, plan_id as plan, placement, cell_id as cell, preferences, created_at
   from control.tenants order by tenant_id
 
+-- query: forget_keys
+-- Deletes a tenant's API keys.
+delete from control.api_keys where tenant_id = %(tenant_id)s
+
+-- query: forget_tools
+-- Deletes what a tenant decided about tools.
+delete from control.tool_settings where tenant_id = %(tenant_id)s
+
+-- query: forget_revocations
+-- Deletes what was revoked of a tenant.
+delete from control.revocations where tenant_id = %(tenant_id)s
+
+-- query: forget_tenant
+-- Deletes a tenant's record.
+delete from control.tenants where tenant_id = %(tenant_id)s
+
+-- query: forget_plan
+-- Deletes a plan that no tenant is on.
+delete from control.plans where plan_id = %(plan_id)s
+
+-- query: tenant_tables
+-- The tables that hold rows of tenants, children before parents.
+select c.relname as name from pg_class c
+ where c.relnamespace = 'tenantry'::regnamespace and c.relkind in ('r', 'p')
+ order by (select count(*) from pg_constraint k where k.confrelid = c.oid and k.contype = 'f'), 1
+
 -- query: set_status
 -- Suspends or resumes a tenant.
 update control.tenants set status = %(status)s where tenant_id = %(tenant_id)s

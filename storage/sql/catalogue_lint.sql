@@ -30,7 +30,7 @@ select c.oid::regclass::text as object from pg_class c
                       and p.policyname = 'tenant_isolation')
 
 -- query: unknown_policy
--- is another policy than the two there are: the tenant's own rows, or usage and audit for the operator
+-- is another policy than there are: a tenant's own rows, to erase for the owner, usage and audit for the operator
 select format('%I on tenantry.%I', p.policyname, p.tablename) as object from pg_policies p
  where p.schemaname = 'tenantry'
    and (p.policyname, p.roles::text, p.cmd, p.permissive, p.qual, coalesce(p.with_check, '')) not in
@@ -39,6 +39,10 @@ select format('%I on tenantry.%I', p.policyname, p.tablename) as object from pg_
          '(tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))'))
    and not (p.tablename in ('usage_events', 'audit_events')
             and (p.policyname, p.roles::text, p.cmd) = ('operator_reads', '{tenantry_operator}', 'SELECT'))
+   and (p.policyname, p.roles[1], array_length(p.roles, 1), p.permissive, p.qual, coalesce(p.with_check, '')) is
+       distinct from ('owner_erases', (select pg_get_userbyid(n.nspowner) from pg_namespace n
+                                        where n.nspname = 'tenantry'), 1, 'PERMISSIVE',
+                      '(tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))', 'false')
 
 -- query: tenant_column
 -- has no column `tenant_id text not null default tenantry.current_tenant() check (tenant_id <> '')`

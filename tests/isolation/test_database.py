@@ -18,10 +18,12 @@ from psycopg.conninfo import conninfo_to_dict
 
 from server.stores import Stores
 from storage.cells import Cells
+from storage.control import control
 from storage.ledger import PostgresLedger
 from storage.queries import Query, query
 from storage.seal import AppDatabase
-from tenancy.ids import TenantId
+from tenancy.errors import NotFound
+from tenancy.ids import PlanId, TenantId
 from tests.storage.makers import ACME, GLOBEX, Trips, audit_event, open_cells
 from tests.support.stores import SEAL_KEY, Cluster
 
@@ -345,6 +347,46 @@ def test_the_app_role_cannot_become_another(servers: Cluster, doors: Doors, role
 
 def test_the_owner_itself_sees_no_row(doors: Doors) -> None:
     assert [table for table in TENANT_TABLES if seen(doors.owner, table)] == []
+
+
+@each_table
+def test_the_owner_erases_the_tenant_it_entered_and_no_other(doors: Doors, table: str) -> None:
+    erase = sql.SQL("delete from {}").format(named(table))
+    with acting(doors.owner, GLOBEX):
+        assert doors.owner.execute(erase).rowcount == 0
+    with acting(doors.owner, ACME):
+        assert doors.owner.execute(erase).rowcount >= 1
+
+
+@each_table
+def test_the_owner_writes_no_row(doors: Doors, table: str) -> None:
+    with acting(doors.owner, ACME):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), doors.owner.transaction():
+            doors.owner.execute(sql.SQL("update {} set tenant_id = 'globex'").format(named(table)))
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            insert(doors.owner, table, id_=str(uuid4()))
+
+
+def test_a_tenant_is_erased_and_its_neighbour_is_not(stores: Stores) -> None:
+    gone = TenantId("gone")
+    with control(stores.owner()) as admin:
+        admin.create_tenant(gone, "Gone", PlanId("free"))
+    with psycopg.connect(stores.app_url) as app:
+        for tenant in (gone, TenantId("stays")):
+            become(app, tenant)
+            for table in IN_ORDER:
+                insert(app, table)
+    with control(stores.owner()) as admin:
+        admin.erase(stores.app, gone)
+    with psycopg.connect(stores.app_url) as app:
+        become(app, gone)
+        assert [table for table in TENANT_TABLES if seen(app, table)] == []
+        become(app, "stays")
+        assert [table for table in TENANT_TABLES if seen(app, table) != 1] == []
+    with control(stores.owner()) as admin:
+        admin.erase(stores.app, TenantId("stays"))
+        with pytest.raises(NotFound):
+            admin.tenant(gone)
 
 
 @pytest.mark.parametrize(
