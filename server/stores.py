@@ -23,6 +23,7 @@ from tenancy.errors import Misconfigured, Unavailable
 
 DATABASE = "tenantry"  # of the embedded server
 PASSWORDS = Path("secrets", "database-roles.json")
+REPORT_KEY = Path("secrets", "report-key")
 LEAVING_SECONDS = 15.0  # an `up` whose server is gone ends its stores, and then it is gone
 STEP_SECONDS = 0.1
 
@@ -226,6 +227,11 @@ def _seal_key(settings: Settings, *, made: bool = False) -> SealKey | None:
         return SealKey(given)
     path = settings.data_dir / KEPT_IN
     return SealKey(_kept(path, new_key())) if made or path.exists() else None
+
+
+def report_key(settings: Settings) -> str:
+    """What reports of this data directory are signed with, made at the first call."""
+    return _kept(settings.data_dir / REPORT_KEY, secrets.token_urlsafe(32))
 
 
 def _kept(path: Path, fresh: str) -> str:

@@ -56,14 +56,19 @@ class DevelopmentDirectory:
 
 
 def build_services(
-    settings: Settings, database: AppDatabase, redis_url: str, operator_url: str | None = None
+    settings: Settings,
+    database: AppDatabase,
+    redis_url: str,
+    operator_url: str | None = None,
+    *,
+    models: DeploymentModels | None = None,
 ) -> Services:
     """Every part of the server, put together. Raises `Misconfigured`."""
     redis = redis_client.connect(redis_url)
     cells = Cells(Cell(FIRST_CELL, Pool(database), redis))
     control = ControlDirectory(cells.first.pool)
     directory = _directory(settings, control)
-    models = DeploymentModels(settings)
+    models = models or DeploymentModels(settings)
     documents, quota = PostgresDocuments(cells), RedisQuota(redis)
     search = Search(models.embedder, documents)
     catalogue = Catalogue.discover(built_ins(search))

@@ -26,6 +26,7 @@ COMMANDS = (
     "talking",
     "threads",
     "account",
+    "verification",
 )
 
 app = typer.Typer(

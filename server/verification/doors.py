@@ -1,0 +1,70 @@
+"""How to knock on each door of the HTTP interface. A door that is not here is a finding."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from server.verification.rivals import Rival
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What to send. `ids` are the fields of the body that name a thing; those of the path are seen.
+
+    `ends` says that the thing named is gone afterwards. An operator's door is shut to both.
+    """
+
+    json: Mapping[str, Any] | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    upload: bool = False
+    ids: tuple[str, ...] = ()
+    makes: bool = False  # the id in the body is a name for something new
+    ends: bool = False
+    operators: bool = False
+
+    def request(self, rival: Rival, named: Mapping[str, str]) -> dict[str, Any]:
+        """The request of `rival` for the things `named`."""
+        request: dict[str, Any] = {"params": dict(self.params)}
+        if self.upload:
+            words = f"{rival.canary('document')} and {uuid4().hex}, of what both know"
+            request["files"] = (f"{rival.canary('file name')}.txt", words.encode())
+        elif self.json is not None:
+            body = {name: _filled(value, rival) for name, value in self.json.items()}
+            request["json"] = {**body, **{name: named[name] for name in self.ids if name in named}}
+        return request
+
+
+def _filled(value: Any, rival: Rival) -> Any:
+    return rival.canary(value[1:]) if isinstance(value, str) and value.startswith("$") else value
+
+
+DOORS: Mapping[str, Door] = {
+    "POST /v1/chat": Door({"message": "$message"}, ids=("thread_id",)),
+    "GET /v1/runs/{run_id}": Door(),
+    "POST /v1/threads": Door({"title": "$title"}, ids=("thread_id",), makes=True),
+    "GET /v1/threads": Door(),
+    "GET /v1/threads/{thread_id}": Door(),
+    "DELETE /v1/threads/{thread_id}": Door(ends=True),
+    "POST /v1/documents": Door(upload=True),
+    "GET /v1/documents": Door(),
+    "GET /v1/documents/{document_id}": Door(),
+    "DELETE /v1/documents/{document_id}": Door(ends=True),
+    "POST /v1/search": Door({"query": "what both know"}),
+    "GET /v1/tools": Door(),
+    "GET /v1/quota": Door(),
+    "GET /v1/usage": Door(),
+    "GET /v1/audit": Door(),
+    "POST /v1/keys": Door({"subject": "$key"}),
+    "GET /v1/keys": Door(),
+    "DELETE /v1/keys/{key_id}": Door(ends=True),
+    "GET /v1/tenants": Door(operators=True),
+    "GET /v1/tenants/{tenant_id}": Door(operators=True),
+    "POST /v1/tenants/{tenant_id}/suspend": Door(operators=True),
+    "POST /v1/tenants/{tenant_id}/resume": Door(operators=True),
+    "GET /v1/issuers": Door(operators=True),
+    "POST /v1/issuers": Door({"url": "https://verify.invalid/"}, operators=True),
+    "DELETE /v1/issuers": Door(params={"url": "https://verify.invalid/"}, operators=True),
+    "GET /v1/revocations": Door(params={"tenant": "verify"}, operators=True),
+    "POST /v1/revocations": Door({"tenant": "verify", "everyone": True}, operators=True),
+}
