@@ -3,13 +3,15 @@
 import asyncio
 import json
 import logging
+import tempfile
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from server.cli import app
-from server.cli.terminal import DataDir, Json, say, show, stores_for
+from server.cli.terminal import DataDir, Json, say, settings_for, show, stores_for
 from tenancy.errors import Invalid
 
 COLUMNS = ("check", "probes", "findings", "proves")
@@ -23,6 +25,9 @@ def verify_isolation(
     check: Annotated[
         Path | None, typer.Option("--check", help="Only check the signature of this report.")
     ] = None,
+    self_test: Annotated[
+        bool, typer.Option("--self-test", help="Seed leaks in stores of its own, and find them.")
+    ] = False,
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
@@ -30,6 +35,9 @@ def verify_isolation(
 
     Makes two tenants, asks as both, calls every tool that needs no approval, and removes them.
     """
+    if self_test:
+        _self_test(data_dir, as_json=as_json)
+        return
     if check is not None:
         _check(check, data_dir, as_json=as_json)
         return
@@ -53,8 +61,27 @@ def _verified(data_dir: Path | None) -> dict[str, Any]:
         return sign(report_of(verdict), secret_of(report_key(settings)))
 
 
+def _self_test(data_dir: Path | None, *, as_json: bool) -> None:
+    """Every leak in an embedded Postgres and Redis that are thrown away."""
+    with tempfile.TemporaryDirectory(prefix="tenantry-self-test-") as folder:
+        changes = {"database_url": None, "owner_database_url": None, "redis_url": None}
+        settings = settings_for(data_dir).model_copy(update={**changes, "data_dir": Path(folder)})
+        from server.logs import configure_logs
+        from server.stores import attached
+        from server.verification import self_test
+
+        configure_logs(logging.CRITICAL + 1)
+        with attached(settings) as stores:
+            trials = asyncio.run(self_test.self_test(settings, stores))
+    rows = [{**asdict(trial), "found": trial.found} for trial in trials]
+    show(rows, as_json=as_json, columns=("leak", "found", "check", "finding"))
+    found = sum(trial.found for trial in trials)
+    say(f"{found} of {len(trials)} leaks found.")
+    if found < len(trials):
+        raise typer.Exit(1)
+
+
 def _check(path: Path, data_dir: Path | None, *, as_json: bool) -> None:
-    from server.cli.terminal import settings_for
     from server.stores import report_key
     from server.verification.report import secret_of, verified
 

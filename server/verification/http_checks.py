@@ -40,6 +40,7 @@ async def _plant(here: World, rival: Rival, thread: str) -> None:
     run = await _worked(here, rival, "POST", "/v1/chat", json=fresh)
     key = await _worked(here, rival, "POST", "/v1/keys", json={"subject": rival.canary("key")})
     rival.ids.update(
+        shared_thread_id=thread,
         document_id=document["document_id"],
         thread_id=run["thread_id"],
         run_id=run["run_id"],
@@ -199,9 +200,10 @@ async def _turns(here: World, rival: Rival, number: int) -> int:
         here.ask(rival, "GET", "/v1/audit", params={"limit": 200}),
         here.ask(rival, "GET", f"/v1/documents/{other['document_id']}"),
         here.ask(rival, "GET", "/v1/usage"),
+        here.ask(rival, "GET", f"/v1/threads/{rival.ids['shared_thread_id']}"),
         _come_and_go(here, rival, upload),
     )
-    return 11
+    return 12
 
 
 async def _come_and_go(here: World, rival: Rival, upload: tuple[str, bytes]) -> None:

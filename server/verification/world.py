@@ -149,7 +149,9 @@ def _tenant(admin: Control, tenant_id: TenantId, plan_id: PlanId, secret: str) -
         admin.set_preferences(tenant_id, {preference: rival.canary(preference)})
     now = datetime.now(UTC)
     scopes = tuple(sorted(scope.value for scope in TENANT_SCOPES))
-    key = ApiKey(key_id, tenant_id, SubjectId("boss"), Role.ADMIN, scopes, now, now + LIFE)
+    key = ApiKey(
+        key_id, tenant_id, SubjectId(rival.canary("subject")), Role.ADMIN, scopes, now, now + LIFE
+    )
     admin.add_key(key, digest)
     rival.ids.update(tenant_id=tenant_id, key_id=str(key_id))
     return rival
