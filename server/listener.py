@@ -15,7 +15,8 @@ STEP_SECONDS = 0.1
 def listening(host: str, port: int) -> Iterator[socket.socket]:
     """A listening socket until the block ends. Raises `Misconfigured` when it cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as listener:
+    # said to be TCP, or asyncio leaves Nagle's algorithm on and answers wait 40 ms for an ACK
+    with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((host, port))
