@@ -25,6 +25,16 @@ def configure_logs(level: int = logging.INFO) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[_Bridge()], force=True)
 
 
+def silence_logs() -> None:
+    """Drop everything: for a command that provokes what would be logged."""
+    structlog.configure(processors=[_drop])
+    logging.disable(logging.CRITICAL)
+
+
+def _drop(_logger: Any, _name: str, _event: Any) -> Any:
+    raise structlog.DropEvent
+
+
 class _Bridge(logging.Handler):
     """Hands the records of other libraries to structlog: name and message, never their payloads."""
 

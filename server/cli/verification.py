@@ -66,13 +66,13 @@ def _self_test(data_dir: Path | None, *, as_json: bool) -> None:
     with tempfile.TemporaryDirectory(prefix="tenantry-self-test-") as folder:
         changes = {"database_url": None, "owner_database_url": None, "redis_url": None}
         settings = settings_for(data_dir).model_copy(update={**changes, "data_dir": Path(folder)})
-        from server.logs import configure_logs
+        from server.logs import silence_logs
         from server.stores import attached
-        from server.verification import self_test
+        from server.verification.self_test import self_test
 
-        configure_logs(logging.CRITICAL + 1)
+        silence_logs()
         with attached(settings) as stores:
-            trials = asyncio.run(self_test.self_test(settings, stores))
+            trials = asyncio.run(self_test(settings, stores))
     rows = [{**asdict(trial), "found": trial.found} for trial in trials]
     show(rows, as_json=as_json, columns=("leak", "found", "check", "finding"))
     found = sum(trial.found for trial in trials)
