@@ -5,8 +5,9 @@
         ... OPENAI_BASE_URL = server.base_url ...
         assert server.chat_requests[0]["messages"][-1]["content"] == "Where is A-1?"
 
-Replies are used up in the order of the requests; after the last one `server.default` answers. By
-hand: `python -m tests.support.model_server --port 9100`.
+Replies are used up in the order of the requests; after the last one `server.default` answers. With
+`server.decide` the request alone decides, the ids of the answer too, whoever else asks. By hand:
+`python -m tests.support.model_server --port 9100`.
 """
 
 import argparse
@@ -17,7 +18,9 @@ import math
 import re
 import struct
 import weakref
+import zlib
 from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Self
 
@@ -40,6 +43,7 @@ class ModelServer:
         self.embedding_requests: list[Json] = []
         self.authorizations: list[str | None] = []
         self.default = Reply()
+        self.decide: Callable[[Json], Reply] | None = None
         self.prompt_tokens = 120
         self.completion_tokens = 30
         self.embedding_tokens: int | None = None  # None: one a word
@@ -69,7 +73,7 @@ class ModelServer:
             recorded.clear()
         self._replies.clear()
         self._embedding_replies.clear()
-        self.default, self.in_flight_max = Reply(), self.in_flight
+        self.default, self.decide, self.in_flight_max = Reply(), None, self.in_flight
         self.release()
 
     def hold(self) -> None:
@@ -111,6 +115,8 @@ class ModelServer:
         body = await self._record(request, self.chat_requests)
         number = len(self.chat_requests)
         reply = self._replies.popleft() if self._replies else self.default
+        if self.decide is not None:
+            reply, number = self.decide(body), zlib.crc32(orjson.dumps(body))
         if reply.echoes:
             reply = replace(reply, content=last_user_text(body))
         await self._enter()
