@@ -509,9 +509,15 @@ declare
     v_nearest uuid[];
 begin
     perform set_config('app.tenant_id', p_tenant, true);
-    execute format('select array(select p.passage_id from tenantry.passages p
-                                  where p.tenant_id = %1$L and p.embedding_model = %2$L and p.dimensions = %3$s
-                                  order by p.embedding::public.vector(%3$s) operator(public.<=>) $1 limit 50)',
+    execute format('select array(select n.passage_id
+                                   from (select p.passage_id,
+                                                p.embedding::public.vector(%3$s) operator(public.<=>) $1 as distance
+                                           from tenantry.passages p
+                                          where p.tenant_id = %1$L and p.embedding_model = %2$L
+                                            and p.dimensions = %3$s
+                                          order by p.embedding::public.vector(%3$s) operator(public.<=>) $1
+                                          fetch first 50 rows with ties) n
+                                  order by n.distance, n.passage_id limit 50)',
                    p_tenant, p_model, public.vector_dims(v_vector))
        into v_nearest using v_vector;
     return query

@@ -3,6 +3,7 @@
 import asyncio
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from uuid import uuid4
@@ -286,6 +287,27 @@ async def test_a_hit_by_meaning_and_word_comes_before_either_alone(
     found = await search(documents, tenant, "parrot")
     assert texts(found)[0] == "a parrot"
     assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
+
+
+async def test_passages_equally_near_come_by_id_however_they_lie_on_disk(
+    documents: PostgresDocuments, tenant: TenantId
+) -> None:
+    """Where rows lie depends on what other tenants write between them; nobody's answers may."""
+    texts_ = [(f"text {number}", EAST) for number in range(MANY)]
+    same = sorted(passages(*texts_), key=lambda passage: passage.passage_id, reverse=True)
+    await documents.add(
+        tenant,
+        document(str(tenant), MANY),
+        [replace(passage, ordinal=ordinal) for ordinal, passage in enumerate(same)],
+        embedding_model=MODEL,
+        subject_id=ALICE,
+        usage=[],
+        max_documents=-1,
+    )
+    found = await search(documents, tenant, "nothing", EAST, limit=MANY)
+    ids = [passage.passage_id for passage in found]
+    assert ids == sorted(passage.passage_id for passage in same)
+    assert [each.score for each in found] == [1 / (61 + place) for place in range(MANY)]
 
 
 async def test_any_word_of_a_question_is_enough(
