@@ -24,8 +24,9 @@ import structlog
 
 from tenancy.ids import TenantId
 from tenancy.principal import Role
-from tests.isolation.indistinguishable import PROBES, UNLIMITED, Probe, never, plant
-from tests.support.house import House, house
+from tests.isolation.indistinguishable import never, plant
+from tests.isolation.probes import PROBES, Probe
+from tests.support.house import UNLIMITED, House, house
 from tests.support.model_server import ModelServer
 from tests.support.stores import cluster
 

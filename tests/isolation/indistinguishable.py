@@ -6,7 +6,7 @@ own choice does, its answer names new ids and times: those fields are compared b
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,121 +21,14 @@ from storage.queries import Query
 from tenancy.ids import TenantId
 from tenancy.page import Cursor
 from tenancy.principal import Role
+from tests.isolation.probes import HI, MISSING, Probe
 from tests.storage.makers import Trips
 from tests.support.house import House
 
 Json = dict[str, Any]
-Place = tuple[str, str, str, str]  # method, path, where in the request, name
 
-PLAIN = {"limit", "from", "to"}  # parameters that name no thing
 OF_TIME = {"date"}
 NEW_EACH_TIME = {"run_id", "thread_id", "created_at", "updated_at"}
-UNLIMITED = dict.fromkeys(
-    (
-        "requests_per_minute",
-        "concurrent_runs",
-        "tokens_per_minute",
-        "tokens_per_day",
-        "tokens_per_month",
-        "documents",
-    ),
-    -1,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """A request that carries an id: where, and of what kind of thing."""
-
-    method: str
-    path: str
-    where: str
-    name: str
-    thing: str
-    body: Json = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        kind = "".join(f" {name}" for name in ("stream", "resume") if name in self.body)
-        return f"{self.method} {self.path} {self.where} {self.name}{kind}"
-
-    @property
-    def place(self) -> Place:
-        """Where the OpenAPI document shows the id."""
-        return self.method, self.path, self.where, self.name
-
-    def request(self, id_: str) -> Json:
-        """The request for the thing with this id."""
-        sent: Json = {"method": self.method, "url": self.path}
-        if self.method == "POST":
-            sent["json"] = self.body
-        if self.where == "path":
-            sent["url"] = self.path.format(**{self.name: id_})
-        elif self.where == "query":
-            sent["params"] = {self.name: id_}
-        elif self.where == "header":
-            sent["headers"] = {self.name: id_}
-        else:
-            sent["json"] = {**self.body, self.name: id_}
-        return sent
-
-
-HI = {"message": "Hi"}
-RESUME = {"resume": {"decisions": [{"type": "approve"}]}}
-PROBES = [
-    Probe("POST", "/v1/chat", "body", "thread_id", "thread", HI),
-    Probe("POST", "/v1/chat", "body", "thread_id", "thread", {**HI, "stream": True}),
-    Probe("POST", "/v1/chat", "body", "thread_id", "thread", RESUME),
-    Probe("POST", "/v1/chat", "header", "Idempotency-Key", "idempotency_key", HI),
-    Probe("GET", "/v1/runs/{run_id}", "path", "run_id", "run"),
-    Probe("GET", "/v1/threads", "query", "cursor", "cursor"),
-    Probe("GET", "/v1/threads/{thread_id}", "path", "thread_id", "thread"),
-    Probe("DELETE", "/v1/threads/{thread_id}", "path", "thread_id", "thread"),
-    Probe("GET", "/v1/documents", "query", "cursor", "cursor"),
-    Probe("GET", "/v1/documents/{document_id}", "path", "document_id", "document"),
-    Probe("DELETE", "/v1/documents/{document_id}", "path", "document_id", "document"),
-    Probe("GET", "/v1/audit", "query", "cursor", "cursor"),
-    Probe("GET", "/v1/keys", "query", "cursor", "cursor"),
-    Probe("DELETE", "/v1/keys/{key_id}", "path", "key_id", "key"),
-    # the last, for it succeeds: from then on the asker has a thread of that id
-    Probe("POST", "/v1/threads", "body", "thread_id", "thread"),
-]
-MISSING = [  # those that are a 404
-    probe
-    for probe in PROBES
-    if probe.where == "path" or (probe.path == "/v1/chat" and probe.where == "body")
-]
-
-
-def places(document: Mapping[str, Any]) -> set[Place]:
-    """Every place of the OpenAPI document in which a client names a thing."""
-    found: set[Place] = set()
-    for path, operations in document["paths"].items():
-        for method, operation in operations.items():
-            for parameter in operation.get("parameters", []):
-                if parameter["name"] not in PLAIN:
-                    found.add((method.upper(), path, parameter["in"], parameter["name"]))
-            for content in operation.get("requestBody", {}).get("content", {}).values():
-                found |= {
-                    (method.upper(), path, "body", name)
-                    for name in _ids_in(document, content["schema"])
-                }
-    return found
-
-
-def _ids_in(document: Mapping[str, Any], schema: Any, name: str = "") -> set[str]:
-    """The names of the fields of a schema that hold an id, however deep."""
-    if isinstance(schema, list):
-        return set().union(*(_ids_in(document, each, name) for each in schema))
-    if not isinstance(schema, Mapping):
-        return set()
-    if target := schema.get("$ref"):
-        return _ids_in(document, document["components"]["schemas"][target.split("/")[-1]], name)
-    found = {name} if schema.get("format") == "uuid" or name.endswith("_id") else set()
-    for property_, inner in schema.get("properties", {}).items():
-        found |= _ids_in(document, inner, property_)
-    for word in ("anyOf", "allOf", "oneOf", "items"):
-        found |= _ids_in(document, schema.get(word, []), name)
-    return found
 
 
 @dataclass(frozen=True, slots=True)

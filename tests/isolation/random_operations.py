@@ -9,7 +9,7 @@ chooses an id, all choose the same.
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,9 +23,8 @@ from tenancy.ids import PlanId, TenantId
 from tenancy.plan import new_plan
 from tenancy.principal import Role
 from tests.isolation.canaries import Aviary, Sighting
-from tests.isolation.indistinguishable import UNLIMITED
 from tests.isolation.parrot import parrot, tenant_of
-from tests.support.house import House
+from tests.support.house import UNLIMITED, House
 from tools.gate import Gate
 
 AT_ONCE = 24
@@ -105,6 +104,16 @@ async def _left(guest: Guest) -> httpx.Response:
     return response
 
 
+async def _repeated(guest: Guest) -> httpx.Response:
+    """A request sent again under its own Idempotency-Key."""
+    request = {
+        "json": {"message": guest.text(), "stream": guest.dice.random() < 0.5},
+        "headers": {"Idempotency-Key": f"key-{guest.made}"},  # the others have it too
+    }
+    await guest.client.post("/v1/chat", **request)
+    return await guest.client.post("/v1/chat", **request)
+
+
 async def _upload(guest: Guest) -> httpx.Response:
     text = f"# {guest.word}\n\nThe {SUBJECT} takes {guest.text()} days."
     upload = {"file": (f"{guest.word}.md", text.encode())}
@@ -141,6 +150,7 @@ OPERATIONS: dict[str, tuple[int, Operation]] = {  # with how often, of about 100
     "chat, the model fails": (3, lambda g: g.chat(g.text(g.dice.choice(["fail", "nonsense"])))),
     "chat, the stream is cut": (2, lambda g: g.chat(g.text("cut"), stream=True)),
     "chat, the reader leaves": (3, _left),
+    "chat, repeated": (3, _repeated),
     "chat, invalid": (2, _broken),
     "upload": (7, _upload),
     "search": (8, lambda g: g.client.post("/v1/search", json={"query": SUBJECT})),
@@ -170,11 +180,11 @@ class Crowd:
     dice: random.Random
     tally: Tally = field(default_factory=Tally)
 
-    async def run(self, count: int) -> Tally:
+    async def run(self, count: int, at_once: int = AT_ONCE) -> Tally:
         """So many operations, many at once."""
         turns = iter(range(count))
         async with asyncio.TaskGroup() as group:
-            for _ in range(AT_ONCE):
+            for _ in range(at_once):
                 group.create_task(self._work(turns))
         return self.tally
 
@@ -229,11 +239,8 @@ async def crowd(product: House, tenants: int, seed: int) -> AsyncIterator[Crowd]
     dice = random.Random(seed)  # noqa: S311
     names = [f"guest-{seed}-{number}" for number in range(tenants)]
     aviary = Aviary(names, dice)
-    with control(product.stores.owner()) as admin:
-        unlimited = {name: str(value) for name, value in UNLIMITED.items()}
-        admin.put_plan(new_plan(PlanId("crowd"), {**unlimited, "tools": "all"}))
-        for name, word in aviary.words.items():
-            _equip(product, admin, TenantId(name), word)
+    for name, word in aviary.words.items():
+        equip(product, TenantId(name), word, "crowd", UNLIMITED)
     product.model.decide = parrot
     guests = [
         Guest(name, word, product.client(name, word, Role.ADMIN), dice)
@@ -249,14 +256,20 @@ async def crowd(product: House, tenants: int, seed: int) -> AsyncIterator[Crowd]
         await guest.client.aclose()
 
 
-def _equip(product: House, admin: Any, tenant: TenantId, word: str) -> None:
+def equip(
+    product: House, tenant: TenantId, word: str, plan: str, limits: Mapping[str, int]
+) -> None:
+    """A tenant on a plan of these limits, with preferences, and a tool that knows its word."""
     orders = product.settings.data_dir / f"{tenant}.csv"
     orders.write_text(ORDERS.format(word=word), encoding="utf-8")
-    admin.create_tenant(tenant, f"{word} Ltd", PlanId("crowd"))
-    admin.set_preferences(tenant, {"persona": f"You know {word}."})
-    admin.enable_tool(tenant, "order_status", enabled=True)
     settings = {"orders_file": str(orders), "support_email": f"{word}@example.com"}
-    admin.configure_tool(tenant, "order_status", settings)
+    said = {name: str(value) for name, value in limits.items()}
+    with control(product.stores.owner()) as admin:
+        admin.put_plan(new_plan(PlanId(plan), {**said, "tools": "all"}))
+        admin.create_tenant(tenant, f"{word} Ltd", PlanId(plan))
+        admin.set_preferences(tenant, {"persona": f"You know {word}."})
+        admin.enable_tool(tenant, "order_status", enabled=True)
+        admin.configure_tool(tenant, "order_status", settings)
 
 
 def _listening(found: Crowd) -> AbstractContextManager[Any]:

@@ -15,21 +15,17 @@ from tenancy.errors import NotFound
 from tenancy.ids import TenantId
 from tenancy.principal import Role
 from tests.isolation.indistinguishable import (
-    MISSING,
-    PROBES,
     STATES,
-    UNLIMITED,
-    Probe,
     Seen,
     Watch,
     never,
-    places,
     plant,
     put_into,
     settle,
     watching,
 )
-from tests.support.house import House
+from tests.isolation.probes import MISSING, PROBES, Probe, places
+from tests.support.house import UNLIMITED, House
 
 OWNER, RIVAL = TenantId("acme"), TenantId("rival")
 DOCUMENT = next(probe for probe in PROBES if probe.thing == "document")

@@ -24,6 +24,18 @@ from tenancy.plan import change_plan, new_plan
 from tenancy.principal import Role
 from tests.support.model_server import ModelServer
 
+UNLIMITED = dict.fromkeys(
+    (
+        "requests_per_minute",
+        "concurrent_runs",
+        "tokens_per_minute",
+        "tokens_per_day",
+        "tokens_per_month",
+        "documents",
+    ),
+    -1,
+)
+
 
 @dataclass(frozen=True, slots=True)
 class House:
@@ -52,7 +64,8 @@ class House:
     ) -> httpx.AsyncClient:
         """An HTTP client that sends such a token."""
         headers = {"Authorization": f"Bearer {self.token(tenant, subject, role, **options)}"}
-        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30)
+        kept = httpx.Limits(keepalive_expiry=2)  # less than the server keeps an idle connection
+        return httpx.AsyncClient(base_url=self.url, headers=headers, timeout=30, limits=kept)
 
     async def new_tenant(self, name: str, plan: str = "pro", **limits: int | str) -> TenantId:
         """A tenant of the test's own; with `limits`, on a plan of its own."""
