@@ -78,6 +78,8 @@ def places(document: Mapping[str, Any]) -> set[Place]:
     found: set[Place] = set()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
+            if operation.get("tags") == ["operator"]:  # shut to every tenant: test_doors.py
+                continue
             for parameter in operation.get("parameters", []):
                 if parameter["name"] not in PLAIN:
                     found.add((method.upper(), path, parameter["in"], parameter["name"]))
