@@ -46,6 +46,11 @@ def decode_segment(text: str) -> bytes:
     return decoded
 
 
+def encode_segment(data: bytes) -> str:
+    """The canonical spelling of `data` in base64url."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
 def strict_json(text: bytes) -> dict[str, Any]:
     """Parse a JSON object without duplicate members or non-finite numbers; raises `ValueError`."""
     value = json.loads(
