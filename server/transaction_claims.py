@@ -7,7 +7,6 @@ from uuid import UUID
 
 from server.refusal import BadCredential
 from tenancy.component import (
-    MAX_HOPS,
     STARTS,
     ActorChain,
     ComponentId,
@@ -159,7 +158,7 @@ def _date(value: object) -> int:
 
 def _actors(act: object) -> ActorChain:
     components: list[ComponentId] = []
-    while isinstance(act, dict) and act.keys() == {"sub", "act"} and len(components) < MAX_HOPS:
+    while isinstance(act, dict) and act.keys() == {"sub", "act"}:
         components.append(parse_component(act["sub"]))
         act = act["act"]
     if not isinstance(act, dict) or act.keys() != {"sub"}:

@@ -32,7 +32,6 @@ EDGES: dict[Kind, frozenset[Kind]] = {
     Kind.WORKER: frozenset(),
     Kind.MCP: frozenset(),
 }
-MAX_HOPS = 3
 
 DEPLOYMENT = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}\Z")  # a trust domain of SPIFFE, kept short
 PART = re.compile(r"[a-zA-Z0-9_-]{1,64}\Z")  # what a tool may be called

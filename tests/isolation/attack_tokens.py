@@ -477,7 +477,23 @@ def tampered(step: Step, chance: random.Random) -> Iterator[Attack]:
         yield Attack("no text", nothing, step.at)
 
 
+END_OF_DATES = 253_402_300_800  # the year 10000
+
+
+def at_the_ends_of_time() -> Iterator[Attack]:
+    """Dates that are none, when nothing else is wrong with them."""
+    for step in STEPS[:2]:
+        for begins, ends, now in (
+            *((True, 60, 10), (False, 60, 10), (-1, 60, 10), (-50, True, -10)),
+            *((0, 60.0, 10), (0.0, 60, 10), (-2.5, 60, 10)),
+            (END_OF_DATES - 60, END_OF_DATES, END_OF_DATES - 10),
+        ):
+            token = step.with_claims(iat=begins, exp=ends)
+            yield Attack(f"from {begins} to {ends}", token, step.at, now)
+
+
 FAMILIES = (
+    at_the_ends_of_time,
     wrongly_claimed,
     wrongly_headed,
     replayed,

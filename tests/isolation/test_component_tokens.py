@@ -85,6 +85,12 @@ def test_whatever_a_caller_is_called_a_tool_can_be_called(scopes, subject, crede
     assert tokens().verify(passed_on, CRM).subject_id == subject
 
 
+def test_what_no_header_would_carry_is_not_signed() -> None:
+    long = replace(ANN, subject_id=SubjectId("\U0001f600" * 256), credential="issuer:" + "x" * 512)
+    tool = tokens().delegate(KEYS[GRAPH], root(who=long), CRM, USE)
+    assert refused(lambda: tokens().delegate(KEYS[CRM], tool, FILES, USE))
+
+
 def test_the_chain_names_everybody_on_the_way() -> None:
     found = tokens().verify(STEPS[-1].token, FILES)
     assert found.received == ActorChain(ANN.credential, (SERVER, GRAPH, CRM, FILES))

@@ -5,7 +5,6 @@ import pytest
 
 from tenancy.component import (
     EDGES,
-    MAX_HOPS,
     ActorChain,
     ComponentId,
     Kind,
@@ -38,6 +37,54 @@ def test_an_id_is_read_as_it_is_printed(text: str, component: ComponentId) -> No
     assert str(component) == text
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            None,
+            1,
+            [],
+            "",
+            "graph",
+            "spiffe://",
+            "spiffe:///graph",
+            "SPIFFE://agents.example/graph",
+        ),
+        *("spiffe://Agents.example/graph", "spiffe://agents.example/", "spiffe://a b/graph"),
+        *("spiffe://agents.example/graph/", "spiffe://agents.example//graph", "http://a/graph"),
+        *("spiffe://agents.example/Graph", "spiffe://agents.example/tool", "spiffe://a/mcp/files"),
+        *("spiffe://a/tenant/acme/graph", "spiffe://a/tenant/acme/tool", "spiffe://a/tenant/acme"),
+        *(
+            "spiffe://a/tenant/acme/tool/",
+            "spiffe://a/tenant//tool/x",
+            "spiffe://a/tenant/A/tool/x",
+        ),
+        *(
+            "spiffe://a/tenant/acme/tool/x/y",
+            "spiffe://a/tenant/acme/tool/..",
+            "spiffe://a/graph\n",
+        ),
+        *(
+            "spiffe://a/tenant/acme/tool/x\n",
+            "spiffe://a/tenant/acme/graph/x",
+            "spiffe://a/graph?x",
+        ),
+        *("spiffe://a:1/graph", "spiffe://u@a/graph", "spiffe://a/tenant/acme/tool/%61"),
+        *("spiffe://a/tenant/acme\n/tool/x", "spiffe://a/tenant/acme/tool/" + "x" * 65),
+    ],
+)
+def test_an_id_has_one_spelling(text: object) -> None:
+    with pytest.raises(Invalid):
+        parse_component(text)
+
+
+def test_no_edge_leads_to_another_tenant_or_deployment() -> None:
+    tenants, places = (TenantId("acme"), TenantId("globex")), (HERE, parse_deployment("else"))
+    files = [ComponentId(at, Kind.MCP, who, "files") for at, who in product(places, tenants)]
+    assert [each for each in files if LOOKUP.may_call(each)] == files[:1]
+    assert [each for each in files if GRAPH.may_call(each)] == files[:2]
+
+
 def test_a_component_of_no_tenant_has_no_name_and_one_of_a_tenant_has_both() -> None:
     for kind, tenant, name in product(Kind, (None, TenantId("acme")), ("", "x")):
         whole = bool(tenant and name) if kind in (Kind.TOOL, Kind.MCP) else not tenant and not name
@@ -54,11 +101,11 @@ def test_a_deployments_name_is_a_trust_domain(name: object) -> None:
         parse_deployment(name)
 
 
-def test_no_way_is_longer_than_the_hops_that_a_chain_may_have() -> None:
+def test_no_way_is_longer_than_three_steps() -> None:
     longest: dict[Kind, int] = {}
     for kind in TopologicalSorter(EDGES).static_order():  # raises for a cycle
         longest[kind] = max((longest[to] + 1 for to in EDGES[kind]), default=0)
-    assert max(longest.values()) == MAX_HOPS
+    assert max(longest.values()) == 3
 
 
 def test_a_chain_is_printed_from_the_credential_on() -> None:
