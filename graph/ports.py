@@ -5,6 +5,7 @@ from typing import Protocol
 from langchain_core.language_models import BaseChatModel
 
 from tenancy.audit import Outcome
+from tenancy.component import ActorChain
 from tenancy.document import Found
 from tenancy.ids import RunId, TenantId, ThreadId
 from tenancy.principal import Principal
@@ -54,8 +55,23 @@ class Turn(Protocol):
         """Record usage; `part` names what of the run used it, so that a repetition is known."""
         ...
 
-    def did(self, action: str, resource: str, outcome: Outcome, **attributes: str | int) -> None:
-        """Record an action for the audit: names and counts, never content."""
+    def token(self) -> str:
+        """The run's transaction token. It goes to the gate: never into state, logs or prompts."""
+        ...
+
+    def did(
+        self,
+        action: str,
+        resource: str,
+        outcome: Outcome,
+        *,
+        actors: ActorChain | None = None,
+        **attributes: str | int,
+    ) -> None:
+        """Record an action for the audit: names and counts, never content.
+
+        `actors` is who acted, where that is somebody beyond the graph.
+        """
         ...
 
 

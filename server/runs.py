@@ -21,6 +21,7 @@ from langgraph.types import Command, StreamMode
 from graph.identity import USER_KEY, VerifiedUser
 from graph.notes import notes_of, with_notes
 from server.breaches import report
+from server.components import Components
 from server.parts import Event, EventLog, Translator, retold
 from server.turns import RunTurn, RunTurns
 from storage.checkpointer import TenantPostgresSaver
@@ -121,6 +122,7 @@ class Runner:
         ledger: PostgresLedger,
         quota: RedisQuota,
         turns: RunTurns,
+        components: Components,
     ) -> None:
         self._agent = agent
         self._rules = durability_rules(agent)
@@ -129,6 +131,7 @@ class Runner:
         self._ledger = ledger
         self._quota = quota
         self._turns = turns
+        self._components = components
         self._tasks: dict[asyncio.Task[None], _Execution] = {}
         self._releases: set[asyncio.Task[None]] = set()
 
@@ -222,7 +225,7 @@ class Runner:
         """One record of a run that was refused before it was opened; no failure of its own."""
         event = AuditEvent(
             event_id=uuid4(),
-            actor=principal.credential,
+            actor=str(self._components.at_server(principal)),
             subject_id=principal.subject_id,
             action="run.start",
             resource="",

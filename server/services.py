@@ -8,6 +8,7 @@ from graph.agent import Agent
 from knowledge.ingest import Library
 from knowledge.search import Search
 from server.auth import Authenticator, Directory
+from server.components import Components
 from server.models import DeploymentModels
 from server.runs import Runner
 from server.turns import RunTurns
@@ -50,6 +51,7 @@ class Services:
     toolboxes: Toolboxes
     platform: Platform
     audience: str
+    components: Components
 
     async def open(self) -> None:
         """Open the stores' pools; nothing waits for a store that is away."""
@@ -82,7 +84,7 @@ class Services:
         """An audit event of something that is no run."""
         return AuditEvent(
             event_id=uuid4(),
-            actor=principal.credential,
+            actor=str(self.components.at_server(principal)),
             subject_id=principal.subject_id,
             action=action,
             resource=resource,

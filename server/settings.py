@@ -20,6 +20,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from storage.seal import MIN_CHARACTERS, is_long_enough
+from tenancy.component import parse_deployment
 from tenancy.errors import Invalid, Misconfigured
 from tenancy.ids import parse_tenant_id
 
@@ -85,11 +86,19 @@ def _tenant(name: str) -> str:
         raise ValueError(error.message) from None
 
 
+def _deployment(name: str) -> str:
+    try:
+        return parse_deployment(name)
+    except Invalid as error:
+        raise ValueError(error.message) from None
+
+
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
 SealKeyText = Annotated[SecretStr, AfterValidator(_seal_key)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
 TenantName = Annotated[str, AfterValidator(_tenant)]
+DeploymentName = Annotated[str, AfterValidator(_deployment)]
 
 
 class Settings(BaseSettings):
@@ -160,6 +169,17 @@ class Settings(BaseSettings):
         min_length=1,
         validation_alias=_named("TENANTRY_AUDIENCE"),
         description="The `aud` that tokens must name.",
+    )
+    deployment: DeploymentName = Field(
+        default="tenantry",
+        validation_alias=_named("TENANTRY_DEPLOYMENT"),
+        description="The trust domain of this deployment's components: spiffe://<deployment>/….",
+    )
+    component_keys: Path | None = Field(
+        default=None,
+        validation_alias=_named("TENANTRY_COMPONENT_KEYS"),
+        description="A folder with server.pem and graph.pem, to sign transaction tokens with."
+        " Unset: keys made at each start.",
     )
     environment: Environment = Field(
         default=Environment.DEVELOPMENT,

@@ -8,9 +8,11 @@ from uuid import uuid5
 import structlog
 
 from server.auth import Directory
+from server.components import Components, Transaction
 from storage.quota import RedisQuota
 from storage.turn import TurnRecord
 from tenancy.audit import AuditEvent, Outcome
+from tenancy.component import ActorChain
 from tenancy.errors import (
     IsolationBreach,
     NotAuthenticated,
@@ -40,6 +42,7 @@ class RunTurn:
     run_id: RunId
     thread_id: ThreadId | None
     quota: RedisQuota
+    transaction: Transaction
     record: TurnRecord = field(default_factory=TurnRecord)
     when_admitted: Callable[[], Awaitable[None]] = _nothing
     admitted: bool = False
@@ -135,22 +138,41 @@ class RunTurn:
                 )
             )
 
-    def did(self, action: str, resource: str, outcome: Outcome, **attributes: str | int) -> None:
-        """Record an action for the turn's next commit."""
-        self.record.audit.append(self.event(action, resource, outcome, **attributes))
+    def token(self) -> str:
+        """The run's transaction token: never to be stored, logged or shown."""
+        return self.transaction.token()
+
+    def did(
+        self,
+        action: str,
+        resource: str,
+        outcome: Outcome,
+        *,
+        actors: ActorChain | None = None,
+        **attributes: str | int,
+    ) -> None:
+        """Record an action for the turn's next commit; of the graph unless `actors` goes on."""
+        event = self.event(action, resource, outcome, actors=actors, **attributes)
+        self.record.audit.append(event)
 
     def breached(self, breach: IsolationBreach) -> None:
         """Record where the run met something foreign, and never whose it was."""
         self.did("isolation.breach", "", Outcome.FAILED, boundary=breach.boundary)
 
     def event(
-        self, action: str, resource: str, outcome: Outcome, **attributes: str | int
+        self,
+        action: str,
+        resource: str,
+        outcome: Outcome,
+        *,
+        actors: ActorChain | None = None,
+        **attributes: str | int,
     ) -> AuditEvent:
         """An audit event of this run, with an id that follows from the run and its order."""
         self._actions += 1
         return AuditEvent(
             event_id=uuid5(NAMESPACE, f"{self.run_id}/audit/{self._actions}"),
-            actor=self.principal.credential,
+            actor=str(actors or self.transaction.actors),
             subject_id=self.principal.subject_id,
             action=action,
             resource=resource,
@@ -165,9 +187,10 @@ class RunTurn:
 class RunTurns:
     """Implements the port `Turns`: a run's turn by its id, made when a run enters without one."""
 
-    def __init__(self, directory: Directory, quota: RedisQuota) -> None:
+    def __init__(self, directory: Directory, quota: RedisQuota, components: Components) -> None:
         self._directory = directory
         self._quota = quota
+        self._components = components
         self._open: dict[RunId, RunTurn] = {}
 
     async def open(
@@ -175,7 +198,8 @@ class RunTurns:
     ) -> RunTurn:
         """A new turn. Raises `NotAuthenticated`, `TenantSuspended` or `Unavailable`."""
         tenant = await self.require_served(principal)
-        turn = RunTurn(principal, tenant, run_id, thread_id, self._quota)
+        transaction = self._components.begin(principal, run_id)
+        turn = RunTurn(principal, tenant, run_id, thread_id, self._quota, transaction)
         self._open[run_id] = turn
         return turn
 

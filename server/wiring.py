@@ -6,6 +6,7 @@ from graph.agent import Ports, build_agent
 from knowledge.ingest import Library
 from knowledge.search import Search
 from server.auth import Authenticator, Directory
+from server.components import Components
 from server.dev_issuer import DevIssuer, load_or_create
 from server.models import DeploymentModels
 from server.runs import Runner
@@ -24,6 +25,7 @@ from storage.postgres import Pool
 from storage.quota import RedisQuota
 from storage.seal import AppDatabase
 from storage.threads import PostgresThreads
+from tenancy.component import parse_deployment
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.ids import TenantId
 from tenancy.placement import FIRST_CELL
@@ -75,8 +77,9 @@ def build_services(
     toolboxes = Toolboxes(catalogue)
     saver = TenantPostgresSaver(cells)
     threads = PostgresThreads(cells, saver)
-    turns, ledger = RunTurns(directory, quota), PostgresLedger(cells)
-    agent = build_agent(Ports(turns, toolboxes, Gate(), search, models))
+    components = Components.of(parse_deployment(settings.deployment), settings.component_keys)
+    turns, ledger = RunTurns(directory, quota, components), PostgresLedger(cells)
+    agent = build_agent(Ports(turns, toolboxes, Gate(components), search, models))
     return Services(
         cells=cells,
         control=control,
@@ -89,6 +92,7 @@ def build_services(
             ledger=ledger,
             quota=quota,
             turns=turns,
+            components=components,
         ),
         agent=agent,
         turns=turns,
@@ -104,6 +108,7 @@ def build_services(
         toolboxes=toolboxes,
         platform=Platform(operator_url),
         audience=settings.audience,
+        components=components,
     )
 
 

@@ -19,7 +19,10 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEvent:
-    """One action of one actor. `attributes` hold names, counts and reasons: never content."""
+    """One action. `actor` is the actor chain, printed, or `operator` at the command line.
+
+    `attributes` hold names, counts and reasons: never content.
+    """
 
     event_id: UUID
     actor: str

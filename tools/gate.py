@@ -2,17 +2,21 @@
 
 import asyncio
 import logging
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from langchain_core.messages import ToolCall
-from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables import RunnableConfig, ensure_config
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 from langgraph.errors import GraphBubbleUp, is_invalid_resume
 
-from tenancy.errors import Invalid, IsolationBreach, require_own
+from tenancy.component import ActorChain
+from tenancy.errors import Invalid, IsolationBreach, NotAuthenticated, require_own
 from tenancy.ids import TenantId
+from tenancy.principal import Scope
 from tools.arguments import model_arguments
+from tools.edge import Edge
 from tools.outcome import MAX_NAME, ToolOutcome, capped, failed, outcome_of
 from tools.threads import Busy, Threads
 from tools.toolbox import Toolbox, Usable
@@ -24,19 +28,28 @@ log = logging.getLogger(__name__)
 # Stream handlers would show a client the text of a tool's exception, and the tokens of models
 # that a tool asks in private. Tracers switched on by the environment still see the call.
 QUIET = RunnableConfig(callbacks=[])
+CONFIG_KEY = "transaction_token"  # where a tool finds its own, in `configurable`
 
 
 class Gate:
     """Runs what the model asks for, if the toolbox holds it; one for the whole process."""
 
-    def __init__(self, threads: Threads | None = None) -> None:
+    def __init__(self, edge: Edge, threads: Threads | None = None) -> None:
+        self._edge = edge
         self._threads = threads or Threads()
 
     async def run(
-        self, call: ToolCall, toolbox: Toolbox, *, tenant_id: TenantId, approved: bool = False
+        self,
+        call: ToolCall,
+        toolbox: Toolbox,
+        *,
+        tenant_id: TenantId,
+        token: str,
+        approved: bool = False,
     ) -> ToolOutcome:
         """Answer one call; every failure of the tool is an answer too.
 
+        `token` is the run's transaction token: the tool gets its own, checked as the tool would.
         Raises `IsolationBreach` when the toolbox, or a thing in the tool's artifact, is another
         tenant's. A cancellation and what LangGraph raises to pause a graph pass through.
         """
@@ -52,16 +65,27 @@ class Gate:
         except Invalid as error:
             text = f"The arguments of `{name}` are not valid: {error.message}"
             return failed(call, "error", text)
-        return await self._run_in_time(usable, {**call, "args": args}, tenant_id)
+        try:
+            own, actors = self._cross(usable, tenant_id, token)
+        except NotAuthenticated:
+            return failed(call, "refused", f"The tool `{name}` takes no call from this run.")
+        outcome = await self._run_in_time(usable, {**call, "args": args}, tenant_id, own)
+        return replace(outcome, actors=actors)
+
+    def _cross(self, usable: Usable, tenant_id: TenantId, token: str) -> tuple[str, ActorChain]:
+        """The tool's own token, accepted at its edge, and who acts with it."""
+        name, needed = usable.spec.name, frozenset({Scope.TOOLS_USE, usable.spec.scope})
+        own = self._edge.delegate(token, tenant_id, name, needed)
+        return own, self._edge.verify(own, tenant_id, name, needed)
 
     async def _run_in_time(
-        self, usable: Usable, call: ToolCall, tenant_id: TenantId
+        self, usable: Usable, call: ToolCall, tenant_id: TenantId, own: str
     ) -> ToolOutcome:
         name, seconds = usable.spec.name, usable.spec.timeout.total_seconds()
         deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
-                said = await self._invoke(usable.tool, call, tenant_id)
+                said = await self._invoke(usable.tool, call, tenant_id, own)
             return outcome_of(call, said, tenant_id)
         except (GraphBubbleUp, IsolationBreach):
             raise
@@ -77,17 +101,25 @@ class Gate:
             # The class alone: the text may quote a secret of the tenant or of the deployment.
             return failed(call, "error", f"The tool `{name}` failed: {type(error).__name__}.")
 
-    async def _invoke(self, tool: BaseTool, call: ToolCall, tenant_id: TenantId) -> Any:
+    async def _invoke(self, tool: BaseTool, call: ToolCall, tenant_id: TenantId, own: str) -> Any:
         request: Any = {**call, "id": call["id"] or "", "type": "tool_call"}
+        config = _config(own)
         if _blocks(tool):
-            return await self._threads.run(tenant_id, partial(tool.invoke, request, QUIET))
-        return await tool.ainvoke(request, QUIET)
+            return await self._threads.run(tenant_id, partial(tool.invoke, request, config))
+        return await tool.ainvoke(request, config)
 
 
 def needs_approval(call: ToolCall, toolbox: Toolbox) -> bool:
     """Whether a person must approve before the gate runs the call."""
     usable = toolbox.get(call["name"])
     return usable is not None and usable.needs_approval
+
+
+def _config(own: str) -> RunnableConfig:
+    config = ensure_config(QUIET)  # with what LangGraph needs for an interrupt
+    # Behind a call, because LangChain copies plain text from here into metadata, which is traced.
+    config["configurable"] = {**config.get("configurable", {}), CONFIG_KEY: lambda: own}
+    return config
 
 
 def _blocks(tool: BaseTool) -> bool:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from langchain_core.messages import ToolCall, ToolMessage
 
+from tenancy.component import ActorChain
 from tenancy.document import Found, Passage
 from tenancy.errors import require_own
 from tenancy.ids import TenantId
@@ -27,6 +28,7 @@ class ToolOutcome:
     """How a call ended. `message` answers the model; its text is untrusted, like any tool's.
 
     `embedding_tokens` of `embedding_model` were consumed by a search, 0 by anything else.
+    `actors` is who acted; None where the call did not reach the tool.
     """
 
     message: ToolMessage
@@ -34,6 +36,7 @@ class ToolOutcome:
     passages: Sequence[Passage] = ()
     embedding_model: str = ""
     embedding_tokens: int = 0
+    actors: ActorChain | None = None
 
 
 def outcome_of(call: ToolCall, said: Any, tenant_id: TenantId) -> ToolOutcome:

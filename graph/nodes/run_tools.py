@@ -59,7 +59,11 @@ async def _run(
         )
         return ToolOutcome(message, "refused")
     return await gate.run(
-        call, toolbox, tenant_id=turn.principal.tenant_id, approved=decided.by_person
+        call,
+        toolbox,
+        tenant_id=turn.principal.tenant_id,
+        token=turn.token(),
+        approved=decided.by_person,
     )
 
 
@@ -79,7 +83,13 @@ def _answer(outcome: ToolOutcome, passages: list[NumberedPassage]) -> ToolMessag
 
 def _record(turn: Turn, outcome: ToolOutcome, part: str) -> None:
     name = outcome.message.name or ""
-    turn.did("tool.run", name, OUTCOMES.get(outcome.status, Outcome.FAILED), status=outcome.status)
+    turn.did(
+        "tool.run",
+        name,
+        OUTCOMES.get(outcome.status, Outcome.FAILED),
+        actors=outcome.actors,
+        status=outcome.status,
+    )
     if outcome.status != "refused":
         turn.used(Meter.TOOL_CALLS, 1, name, part)
     turn.used(Meter.EMBEDDING_TOKENS, outcome.embedding_tokens, outcome.embedding_model, part)

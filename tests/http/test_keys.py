@@ -48,7 +48,8 @@ class TestLife:
             said = await answer(robot)
             assert len(await messages(robot, said["thread_id"])) == 2
         event = next(e for e in await audit(product, "acme") if e["run_id"] == said["run_id"])
-        assert (event["subject"], event["actor"]) == ("robot", f"key:{created['key_id']}")
+        actor = f"key:{created['key_id']} > server > graph"
+        assert (event["subject"], event["actor"]) == ("robot", actor)
 
     async def test_a_key_and_a_token_in_one_request_are_refused(
         self, product: House, boss: httpx.AsyncClient

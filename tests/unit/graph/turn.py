@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tenancy.audit import Outcome
+from tenancy.component import ActorChain
 from tenancy.ids import PlanId, RunId, SubjectId, TenantId, ThreadId
 from tenancy.plan import Plan
 from tenancy.principal import MEMBER_SCOPES, Principal, Role
@@ -53,7 +54,18 @@ class RecordingTurn:
     def used(self, meter: Meter, quantity: int, model: str, part: str) -> None:
         self.usage.append((meter, quantity))
 
-    def did(self, action: str, resource: str, outcome: Outcome, **attributes: str | int) -> None:
+    def token(self) -> str:
+        return "a token that no gate was asked to check"
+
+    def did(
+        self,
+        action: str,
+        resource: str,
+        outcome: Outcome,
+        *,
+        actors: ActorChain | None = None,
+        **attributes: str | int,
+    ) -> None:
         self.actions.append((action, resource, outcome))
 
 

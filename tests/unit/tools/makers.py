@@ -7,16 +7,22 @@ from uuid import UUID, uuid4
 from langchain_core.messages import ToolCall
 from langchain_core.tools import BaseTool, tool
 
+from server.components import Components
+from tenancy.component import parse_deployment
 from tenancy.document import Passage
-from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
+from tenancy.ids import DocumentId, PassageId, RunId, SubjectId, TenantId
 from tenancy.plan import FREE, PRO, Plan
 from tenancy.principal import SCOPES_OF_ROLE, Principal, Role, Scope
 from tenancy.tenant import Tenant, TenantStatus, ToolSetting
 from tools.catalogue import Catalogue, Source, ToolFactory
+from tools.edge import Edge
+from tools.gate import Gate
 from tools.spec import spec_of
+from tools.threads import Threads
 from tools.toolbox import Toolbox, Toolboxes
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
+HOUSE = Components.of(parse_deployment("tests.example"))
 
 
 def tenant(
@@ -42,6 +48,15 @@ def principal(
 ) -> Principal:
     held = SCOPES_OF_ROLE[role] if scopes is None else scopes
     return Principal(TenantId(name), SubjectId("someone"), role, held, "key")
+
+
+def gate(threads: Threads | None = None, edge: Edge = HOUSE) -> Gate:
+    return Gate(edge, threads)
+
+
+def token(name: str = "acme", scopes: frozenset[Scope] | None = None) -> str:
+    """A run's transaction token, as the graph holds it."""
+    return HOUSE.begin(principal(name, scopes=scopes), RunId(uuid4())).token()
 
 
 def named(name: str, description: str = "Does nothing.", **metadata: Any) -> BaseTool:

@@ -5,10 +5,9 @@ import pytest
 
 from tenancy.document import Found
 from tenancy.ids import TenantId
-from tests.unit.tools.makers import ACME, call, passage, principal, tenant
+from tests.unit.tools.makers import ACME, call, gate, passage, principal, tenant, token
 from tools.builtin import built_ins, clock
 from tools.catalogue import Catalogue
-from tools.gate import Gate
 from tools.toolbox import Toolboxes
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -49,7 +48,9 @@ def test_the_real_clock_is_aware() -> None:
 async def search_as(name: str, shelf: Shelf, **args: str):
     boxes = Toolboxes(Catalogue.discover(built_ins(shelf), []))
     box = boxes.of(tenant(name), principal(name))
-    return await Gate().run(call("search_documents", **args), box, tenant_id=TenantId(name))
+    return await gate().run(
+        call("search_documents", **args), box, tenant_id=TenantId(name), token=token(name)
+    )
 
 
 async def test_a_search_is_made_for_the_tenant_it_was_built_for() -> None:

@@ -24,8 +24,19 @@ from typing_extensions import TypedDict
 
 from tenancy.document import Found
 from tenancy.errors import IsolationBreach
-from tests.unit.tools.makers import ACME, GLOBEX, call, named, off, on, passage, toolbox
-from tools.gate import Gate, needs_approval
+from tests.unit.tools.makers import (
+    ACME,
+    GLOBEX,
+    call,
+    gate,
+    named,
+    off,
+    on,
+    passage,
+    token,
+    toolbox,
+)
+from tools.gate import needs_approval
 from tools.outcome import MAX_CHARACTERS, ToolOutcome
 from tools.threads import Threads
 
@@ -33,7 +44,7 @@ SECRET = "postgres://tenantry:hunter2@db"
 
 
 async def run(tool_: BaseTool, /, **args: Any) -> ToolOutcome:
-    return await Gate().run(call(tool_.name, **args), toolbox(tool_), tenant_id=ACME)
+    return await gate().run(call(tool_.name, **args), toolbox(tool_), tenant_id=ACME, token=token())
 
 
 def raising(error: BaseException, **metadata: Any) -> BaseTool:
@@ -66,7 +77,7 @@ async def test_a_call_is_answered() -> None:
 
 async def test_a_tool_outside_the_toolbox_is_refused_whatever_the_model_asks() -> None:
     box = toolbox(named("fine"), named("hidden"), tools={"hidden": off()})
-    hidden = await Gate().run(call("hidden"), box, tenant_id=ACME)
+    hidden = await gate().run(call("hidden"), box, tenant_id=ACME, token=token())
     assert hidden.status == "refused"
     assert hidden.message.status == "error"
     assert hidden.message.content == "The tool `hidden` is not available."
@@ -74,26 +85,28 @@ async def test_a_tool_outside_the_toolbox_is_refused_whatever_the_model_asks() -
 
 async def test_a_refusal_does_not_tell_whether_the_tool_exists_for_others() -> None:
     box = toolbox(named("fine"), named("hidden"), tools={"hidden": off()})
-    hidden = await Gate().run(call("hidden"), box, tenant_id=ACME)
-    absent = await Gate().run(call("absent"), box, tenant_id=ACME)
+    hidden = await gate().run(call("hidden"), box, tenant_id=ACME, token=token())
+    absent = await gate().run(call("absent"), box, tenant_id=ACME, token=token())
     assert str(absent).replace("absent", "hidden") == str(hidden)
 
 
 async def test_a_monstrous_name_is_answered_briefly() -> None:
-    outcome = await Gate().run(call("x\0" * 10_000), toolbox(), tenant_id=ACME)
+    outcome = await gate().run(call("x\0" * 10_000), toolbox(), tenant_id=ACME, token=token())
     assert len(outcome.message.content) < 120
     assert len(outcome.message.name or "") <= 64
 
 
 async def test_a_toolbox_of_another_tenant_is_never_used() -> None:
     with pytest.raises(IsolationBreach):
-        await Gate().run(call("fine"), toolbox(named("fine")), tenant_id=GLOBEX)
+        await gate().run(
+            call("fine"), toolbox(named("fine")), tenant_id=GLOBEX, token=token("globex")
+        )
 
 
 async def test_a_tool_that_needs_approval_runs_only_when_approved() -> None:
     box = toolbox(named("pay", requires_approval=True))
-    refused = await Gate().run(call("pay"), box, tenant_id=ACME)
-    approved = await Gate().run(call("pay"), box, tenant_id=ACME, approved=True)
+    refused = await gate().run(call("pay"), box, tenant_id=ACME, token=token())
+    approved = await gate().run(call("pay"), box, tenant_id=ACME, token=token(), approved=True)
     assert (refused.status, approved.status) == ("refused", "ok")
 
 
@@ -268,8 +281,8 @@ def stuck() -> Iterator[BaseTool]:
 
 
 async def test_a_blocking_tool_holds_neither_the_loop_nor_its_executor(stuck: BaseTool) -> None:
-    box, gate, loop = toolbox(stuck), Gate(Threads(per_tenant=40)), asyncio.get_running_loop()
-    runs = [gate.run(call("blocks"), box, tenant_id=ACME) for _ in range(40)]
+    box, doorman, loop = toolbox(stuck), gate(Threads(per_tenant=40)), asyncio.get_running_loop()
+    runs = [doorman.run(call("blocks"), box, tenant_id=ACME, token=token()) for _ in range(40)]
     outcomes = await asyncio.gather(*runs)
     assert {outcome.status for outcome in outcomes} == {"timeout"}
     assert await asyncio.wait_for(loop.run_in_executor(None, lambda: "free"), 5) == "free"
@@ -277,16 +290,19 @@ async def test_a_blocking_tool_holds_neither_the_loop_nor_its_executor(stuck: Ba
 
 async def test_a_tenants_stuck_threads_do_not_take_anothers(stuck: BaseTool) -> None:
     threads = Threads(per_tenant=2)
-    box, gate = toolbox(stuck), Gate(threads)
-    statuses = [(await gate.run(call("blocks"), box, tenant_id=ACME)).status for _ in range(3)]
+    box, doorman = toolbox(stuck), gate(threads)
+    statuses = [
+        (await doorman.run(call("blocks"), box, tenant_id=ACME, token=token())).status
+        for _ in range(3)
+    ]
     assert statuses == ["timeout", "timeout", "error"]
     assert await threads.run(GLOBEX, lambda: "free") == "free"
 
 
 async def test_all_tenants_together_are_bounded(stuck: BaseTool) -> None:
-    gate = Gate(Threads(per_tenant=2, limit=1))
-    await gate.run(call("blocks"), toolbox(stuck), tenant_id=ACME)
-    outcome = await gate.run(call("blocks"), toolbox(stuck), tenant_id=ACME)
+    doorman = gate(Threads(per_tenant=2, limit=1))
+    await doorman.run(call("blocks"), toolbox(stuck), tenant_id=ACME, token=token())
+    outcome = await doorman.run(call("blocks"), toolbox(stuck), tenant_id=ACME, token=token())
     assert outcome.message.content == "The tool `blocks` is busy. Try again later."
 
 
@@ -418,10 +434,10 @@ class State(TypedDict):
 
 
 def graph_of(tool_: BaseTool) -> Any:
-    gate, box = Gate(), toolbox(tool_)
+    doorman, box = gate(), toolbox(tool_)
 
     async def run_tools(state: State) -> State:
-        outcome = await gate.run(call(tool_.name), box, tenant_id=ACME)
+        outcome = await doorman.run(call(tool_.name), box, tenant_id=ACME, token=token())
         return {"answer": str(outcome.message.content)}
 
     builder = StateGraph(State).add_node(run_tools).add_edge(START, "run_tools")

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 import tenantry_orders
-from tests.unit.tools.makers import call, on, principal, tenant
+from tests.unit.tools.makers import call, gate, on, principal, tenant, token
 from tools.catalogue import Catalogue
-from tools.gate import Gate
 from tools.outcome import ToolOutcome
 from tools.toolbox import Toolboxes
 
@@ -20,7 +19,7 @@ async def ask(order_id: str = "A-1001", name: str = "acme", **configuration: obj
     record = tenant(name, tools={"order_status": settings})
     box = Toolboxes(Catalogue.discover([])).of(record, principal(name))
     request = call("order_status", order_id=order_id)
-    return await Gate().run(request, box, tenant_id=record.tenant_id)
+    return await gate().run(request, box, tenant_id=record.tenant_id, token=token(name))
 
 
 @pytest.fixture
