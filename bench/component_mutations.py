@@ -5,7 +5,10 @@ python -m bench.component_mutations
 
 from bench.verifier_mutations import Mutation, try_all
 
-TESTS = ("unit/test_component.py", "isolation/test_component_tokens.py")
+TESTS = (
+    *("unit/test_component.py", "unit/test_components.py", "unit/test_component_keys.py"),
+    *("unit/tools/test_edge.py", "isolation/test_component_tokens.py"),
+)
 
 TOKENS = (
     ("if not isinstance(token, str):", "if False:"),
@@ -64,7 +67,27 @@ NAMES = (
     (" and PART.match(self.name)", ""),
     ("isinstance(text, str) and DEPLOYMENT.match(text)", "isinstance(text, str)"),
 )
+KEYS = (
+    ("if not isinstance(key, Ed25519PrivateKey):", "if key is None:"),
+    ("if not isinstance(key, Ed25519PublicKey):", "if key is None:"),
+    ("known.setdefault(each.key_id, each).component != each.component", "False"),
+)
+PROCESS = (
+    ("if not scopes <= shown.scopes:", "if False:"),
+    ("return self._clock() >= instant", "return instant == 0"),
+    ("return self._clock() >= instant", "return True"),
+)
+GATE = (
+    ("frozenset({Scope.TOOLS_USE, usable.spec.scope})", "frozenset({Scope.TOOLS_USE})"),
+    ("frozenset({Scope.TOOLS_USE, usable.spec.scope})", "frozenset({usable.spec.scope})"),
+    ("self._edge.verify(own, tenant_id", "self._edge.verify(token, tenant_id"),
+    ("CONFIG_KEY: lambda: own}", "CONFIG_KEY: own}"),
+    ("return replace(outcome, actors=actors)", "return outcome"),
+)
 PLACES = {
+    "server/component_keys.py": KEYS,
+    "server/components.py": PROCESS,
+    "tools/gate.py": GATE,
     "server/transaction_tokens.py": TOKENS,
     "server/transaction_claims.py": CLAIMS,
     "tenancy/component.py": NAMES,

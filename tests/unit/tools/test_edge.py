@@ -77,13 +77,23 @@ SCOPED = {"scope": "threads:all"}
         (lambda: token("globex"), None),
         (lambda: token(scopes=frozenset({Scope.CHAT})), None),
         (token, SCOPED),
+        (lambda: token(scopes=frozenset({Scope.THREADS_ALL})), SCOPED),
         (
             lambda: Components.of(parse_deployment("else.where")).begin(principal(), RUN).token(),
             None,
         ),
         (lambda: HOUSE.delegate(token(), ACME, "tells", frozenset({Scope.TOOLS_USE})), None),
     ],
-    ids=["none", "noise", "tenant", "scope", "tool's scope", "deployment", "a tool's own"],
+    ids=[
+        "none",
+        "noise",
+        "tenant",
+        "scope",
+        "tool's scope",
+        "no tools:use",
+        "deployment",
+        "a tool's own",
+    ],
 )
 async def test_without_a_token_for_it_a_tool_is_not_called(shown: Any, metadata: Any) -> None:
     seen: list[Any] = []
@@ -93,6 +103,16 @@ async def test_without_a_token_for_it_a_tool_is_not_called(shown: Any, metadata:
     outcome = await gate().run(call("tells"), box, tenant_id=ACME, token=shown())
     assert (outcome.status, outcome.actors, seen) == ("refused", None, [])
     assert outcome.message.content == "The tool `tells` takes no call from this run."
+
+
+async def test_with_just_what_it_needs_a_tool_is_called() -> None:
+    seen: list[Any] = []
+    tells = telling(seen)
+    tells.metadata = SCOPED
+    box = Toolboxes(catalogue([tells])).of(tenant(), principal(role=Role.ADMIN))
+    enough = token(scopes=frozenset({Scope.TOOLS_USE, Scope.THREADS_ALL}))
+    outcome = await gate().run(call("tells"), box, tenant_id=ACME, token=enough)
+    assert (outcome.status, len(seen)) == ("ok", 1)
 
 
 class Lenient(Components):
