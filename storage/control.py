@@ -175,6 +175,13 @@ class Control:
         """The API keys of a tenant, or of all."""
         return self._all("list_keys", {"tenant_id": tenant_id})
 
+    def tenant_of_key(self, key_id: KeyId) -> TenantId:
+        """Whose API key it is; raises `NotFound`."""
+        rows = self._all("tenant_of_key", {"key_id": key_id})
+        if not rows:
+            raise NotFound(f"There is no key {key_id}.")
+        return TenantId(rows[0]["tenant_id"])
+
     def revoke_key(self, key_id: KeyId) -> None:
         """Revoke an API key; raises `NotFound`."""
         if not self._run("revoke_key", {"key_id": key_id}):

@@ -210,4 +210,5 @@ def key_of(row: Row) -> ApiKey:
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
+        replaced_by=row.get("replaced_by"),  # to authenticate by, it says nothing
     )

@@ -34,7 +34,10 @@ class Issuer:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """An API key without its secret. `scopes` are the words granted on it."""
+    """An API key without its secret. `scopes` are the words granted on it.
+
+    After a rotation `replaced_by` is the key that took its place.
+    """
 
     key_id: KeyId
     tenant_id: TenantId
@@ -44,3 +47,14 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    replaced_by: KeyId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """A key took the place of another, which ends at `old_expires_at`."""
+
+    key_id: KeyId
+    created_at: datetime
+    expires_at: datetime | None
+    old_expires_at: datetime

@@ -1,8 +1,10 @@
 """`tenantry token …`, `tenantry key …`, `tenantry revocation …`"""
 
-from datetime import UTC, datetime
-from typing import Annotated
-from uuid import UUID
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any
+from uuid import UUID, uuid4
 
 import typer
 
@@ -18,17 +20,18 @@ from server.cli.terminal import (
 )
 from tenancy.credentials import ApiKey
 from tenancy.errors import Invalid, Misconfigured
-from tenancy.ids import KeyId, parse_subject_id, parse_tenant_id
+from tenancy.ids import KeyId, SubjectId, TenantId, parse_subject_id, parse_tenant_id
 from tenancy.principal import TENANT_SCOPES, Role, Scope
 
 tokens = typer.Typer(help="Issue tokens for development.", no_args_is_help=True)
-keys = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
+keys = typer.Typer(help="Create, list, rotate and revoke API keys.", no_args_is_help=True)
 revocations = typer.Typer(help="End credentials before they expire.", no_args_is_help=True)
 app.add_typer(tokens, name="token")
 app.add_typer(keys, name="key")
 app.add_typer(revocations, name="revocation")
 
 Subject = Annotated[str, typer.Option("--subject", help="Who the caller is inside the tenant.")]
+KeyArgument = Annotated[UUID, typer.Argument(metavar="KEY_ID")]
 RoleName = Annotated[Role, typer.Option("--role")]
 Scopes = Annotated[list[str] | None, typer.Option("--scope", help="Narrows the role; repeatable.")]
 
@@ -142,14 +145,56 @@ def list_keys(
     """List the API keys of a tenant, or of all."""
     with control_for(data_dir) as control:
         rows = control.keys(None if tenant is None else parse_tenant_id(tenant, "--tenant"))
-    columns = ("key_id", "tenant_id", "subject", "role", "scopes", "expires_at", "revoked_at")
+    ends = ("expires_at", "revoked_at", "replaced_by")
+    columns = ("key_id", "tenant_id", "subject", "role", "scopes", *ends)
     show(rows, as_json=as_json, columns=columns)
 
 
-@keys.command("revoke")
-def revoke_key(
-    key_id: Annotated[UUID, typer.Argument(metavar="KEY_ID")], data_dir: DataDir = None
+@keys.command("rotate")
+def rotate_key(
+    key_id: KeyArgument,
+    overlap: Annotated[
+        str, typer.Option("--overlap", help="How long the old key still holds; 0s ends it.")
+    ] = "24h",
+    data_dir: DataDir = None,
+    as_json: Json = False,
 ) -> None:
+    """Put a new API key in the place of one that holds, and show it, once."""
+    lasting = duration(overlap, "--overlap", least=0)
+    with control_for(data_dir) as control:
+        tenant_id = control.tenant_of_key(KeyId(key_id))
+    made = asyncio.run(_rotate(tenant_id, KeyId(key_id), lasting, data_dir))
+    show(made, as_json=as_json)
+
+
+async def _rotate(
+    tenant_id: TenantId, key_id: KeyId, overlap: timedelta, data_dir: Path | None
+) -> dict[str, Any]:
+    """As the app role: the tenant's audit is closed to the owner."""
+    from server import api_keys
+    from server.cli.rooms import OPERATOR_SUBJECT, tenant_for
+    from storage.keys import PostgresKeys
+    from tenancy.audit import AuditEvent, Outcome
+
+    new_id, text, digest = api_keys.mint()
+    event = AuditEvent(
+        event_id=uuid4(),
+        actor=OPERATOR_SUBJECT,
+        subject_id=SubjectId(OPERATOR_SUBJECT),
+        action="key.rotate",
+        resource=str(key_id),
+        outcome=Outcome.ALLOWED,
+        created_at=datetime.now(UTC),
+        attributes={"replaced_by": str(new_id)},
+    )
+    async with tenant_for(data_dir, tenant_id) as (_, cells):
+        new = (new_id, digest)
+        done = await PostgresKeys(cells).rotate(tenant_id, key_id, new, overlap, event)
+    return {"key_id": str(new_id), "key": text, "old_expires_at": done.old_expires_at}
+
+
+@keys.command("revoke")
+def revoke_key(key_id: KeyArgument, data_dir: DataDir = None) -> None:
     """Revoke an API key for good."""
     with control_for(data_dir) as control:
         control.revoke_key(KeyId(key_id))

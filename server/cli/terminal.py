@@ -106,9 +106,9 @@ def pairs(arguments: Sequence[str]) -> dict[str, str]:
     return found
 
 
-def duration(text: str) -> datetime.timedelta:
+def duration(text: str, option: str = "--ttl", *, least: int = 1) -> datetime.timedelta:
     """A duration such as `90s`, `15m`, `1h` or `7d`; raises `Invalid`."""
     number, unit = text[:-1], text[-1:]
-    if unit not in UNITS or not number.isdecimal() or not 0 < int(number) < 10**6:
-        raise Invalid("--ttl", "must be like 90s, 15m, 1h or 7d")
+    if unit not in UNITS or not number.isdecimal() or not least <= int(number) < 10**6:
+        raise Invalid(option, "must be like 90s, 15m, 1h or 7d")
     return datetime.timedelta(seconds=int(number) * UNITS[unit])

@@ -32,6 +32,7 @@ from tenancy.principal import TENANT_SCOPES, Principal, Role, Scope
 router = APIRouter(route_class=ScopedRoute, tags=["keys"])
 
 MAX_TTL_SECONDS = 10 * 365 * 86_400
+OVERLAP_SECONDS = 86_400  # a day to roll out the new key
 
 
 class KeyBody(Body):
@@ -41,6 +42,15 @@ class KeyBody(Body):
     role: Annotated[Role, Field(strict=False)] = Role.MEMBER
     scopes: list[str] = Field(default_factory=list, max_length=32)
     ttl_seconds: Annotated[int, Field(ge=60, le=MAX_TTL_SECONDS)] | None = None
+
+
+class RotationBody(Body):
+    """How long the old key still holds; 0 ends it at once."""
+
+    overlap_seconds: Annotated[int, Field(ge=0, le=MAX_TTL_SECONDS)] = OVERLAP_SECONDS
+
+
+AT_LEISURE = RotationBody()
 
 
 @router.post("/v1/keys", response_model=None, status_code=201)
@@ -65,6 +75,23 @@ async def list_keys(
     return reply_page(page, key_item)
 
 
+@router.post("/v1/keys/{key_id}/rotate", response_model=None, status_code=201)
+@needs(Scope.KEYS_WRITE)
+async def rotate_key(
+    key_id: JsonUUID, caller: Caller, rooms: Rooms, body: RotationBody = AT_LEISURE
+) -> Response:
+    """Put a new key in the place of one that holds. Its text is in this answer and nowhere else."""
+    old = await rooms.keys.key(caller.tenant_id, KeyId(key_id))
+    _require_grantable(old, caller)
+    new_id, text, digest = api_keys.mint()
+    overlap = timedelta(seconds=body.overlap_seconds)
+    event = rooms.event(caller, "key.rotate", str(key_id), replaced_by=str(new_id))
+    done = await rooms.keys.rotate(caller.tenant_id, old.key_id, (new_id, digest), overlap, event)
+    made = {"key_id": new_id, "key": text, "created_at": utc(done.created_at)}
+    replaced = {"key_id": key_id, "expires_at": utc(done.old_expires_at)}
+    return reply({**made, "expires_at": utc(done.expires_at), "replaced": replaced}, 201)
+
+
 @router.delete("/v1/keys/{key_id}", response_model=None, status_code=204)
 @needs(Scope.KEYS_WRITE)
 async def revoke_key(key_id: JsonUUID, caller: Caller, rooms: Rooms) -> Response:
@@ -84,6 +111,7 @@ def key_item(key: ApiKey) -> dict[str, Any]:
         "created_at": utc(key.created_at),
         "expires_at": utc(key.expires_at),
         "revoked_at": utc(key.revoked_at),
+        "replaced_by": key.replaced_by,
     }
 
 
@@ -105,6 +133,10 @@ def _key(body: KeyBody, key_id: KeyId, caller: Principal) -> ApiKey:
         created_at=now,
         expires_at=None if ttl is None else now + timedelta(seconds=ttl),
     )
+    _require_grantable(key, caller)
+    return key
+
+
+def _require_grantable(key: ApiKey, caller: Principal) -> None:
     if not scopes_of_key(key) <= caller.scopes:
         raise Forbidden("A key cannot hold a scope that its maker lacks.")
-    return key

@@ -135,9 +135,13 @@ values (%(key_id)s, %(tenant_id)s, %(digest)s, %(subject_id)s, %(role)s, %(scope
 
 -- query: list_keys
 -- The API keys of a tenant, or of all.
-select key_id, tenant_id, subject_id as subject, role, scopes, created_at, expires_at, revoked_at
+select key_id, tenant_id, subject_id as subject, role, scopes, created_at, expires_at, revoked_at, replaced_by
   from control.api_keys where %(tenant_id)s::text is null or tenant_id = %(tenant_id)s
  order by created_at, key_id
+
+-- query: tenant_of_key
+-- Whose API key it is.
+select tenant_id from control.api_keys where key_id = %(key_id)s
 
 -- query: revoke_key
 -- Revokes an API key.

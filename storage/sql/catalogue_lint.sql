@@ -117,9 +117,13 @@ select p.oid::regprocedure::text as object from pg_proc p
        'tenantry.authenticate_key(bytea)',
        'tenantry.control_version()',
        'tenantry.current_tenant()',
+       'tenantry.find_key(uuid)',
        'tenantry.issuer_record(text,text)',
        'tenantry.list_keys(integer,timestamp with time zone,uuid)',
+       'tenantry.note_key_uses(text,uuid[],double precision[])',
+       'tenantry.page_of_keys(integer,timestamp with time zone,uuid)',
        'tenantry.revoke_key(uuid)',
+       'tenantry.rotate_key(uuid,uuid,bytea,double precision)',
        'tenantry.tenant_record(text)')
 
 -- query: open_path

@@ -154,7 +154,7 @@ select event_id, actor, subject_id, action, resource, outcome, run_id, thread_id
 
 -- query: list_keys
 -- The tenant's API keys, oldest first, from a cursor on.
-select * from tenantry.list_keys(%(limit)s, %(after_time)s, %(after_id)s)
+select * from tenantry.page_of_keys(%(limit)s, %(after_time)s, %(after_id)s)
 
 -- query: add_key
 -- Stores an API key's digest.
@@ -163,6 +163,14 @@ select tenantry.add_key(%(key_id)s, %(digest)s, %(subject_id)s, %(role)s, %(scop
 -- query: revoke_key
 -- Revokes an API key of the tenant.
 select tenantry.revoke_key(%(key_id)s) as revoked
+
+-- query: find_key
+-- One API key of the tenant.
+select * from tenantry.find_key(%(key_id)s)
+
+-- query: rotate_key
+-- Puts a new API key in the place of one of the tenant, which ends after an overlap.
+select * from tenantry.rotate_key(%(key_id)s, %(new_id)s, %(digest)s, %(overlap_seconds)s)
 
 -- query: control_version
 -- Grows with every change of the control tables.

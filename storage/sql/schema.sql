@@ -148,6 +148,7 @@ CREATE TABLE control.api_keys (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     expires_at timestamp with time zone,
     revoked_at timestamp with time zone,
+    replaced_by uuid,
     CONSTRAINT api_keys_digest_check CHECK ((length(digest) = 32)),
     CONSTRAINT api_keys_role_check CHECK ((role = ANY (ARRAY['viewer'::text, 'member'::text, 'admin'::text, 'service'::text])))
 );
@@ -308,6 +309,30 @@ begin
     return p_tenant;
 end $$;
 
+CREATE TABLE control.key_uses (
+    key_id uuid NOT NULL,
+    last_used_at timestamp with time zone NOT NULL
+);
+
+CREATE FUNCTION tenantry.find_key(p_key_id uuid) RETURNS TABLE(key_id uuid, tenant_id text, subject_id text, role text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone, replaced_by uuid, last_used_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT k.key_id,
+     k.tenant_id,
+     k.subject_id,
+     k.role,
+     k.scopes,
+     k.created_at,
+     k.expires_at,
+     k.revoked_at,
+     k.replaced_by,
+     u.last_used_at
+    FROM (control.api_keys k
+      LEFT JOIN control.key_uses u USING (key_id))
+   WHERE ((k.key_id = find_key.p_key_id) AND (k.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+END;
+
 CREATE FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) RETURNS TABLE(thread_id text, checkpoint_ns text, checkpoint_id text, parent_checkpoint_id text, checkpoint jsonb, metadata jsonb, channel_values bytea[], pending_writes bytea[])
     LANGUAGE plpgsql
     AS $$
@@ -394,6 +419,20 @@ begin
              where m.tenant_id = p_tenant and m.thread_id = p_thread and m.checkpoint_ns = p_ns));
 end $$;
 
+CREATE FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_ages double precision[]) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ INSERT INTO control.key_uses AS u (key_id, last_used_at)  SELECT k.key_id,
+             (now() - make_interval(secs => GREATEST(min(n.age), (0)::double precision)))
+            FROM (UNNEST(note_key_uses.p_keys, note_key_uses.p_ages) n(key_id, age)
+              JOIN control.api_keys k USING (key_id))
+           WHERE ((note_key_uses.p_platform = '*'::text) AND (note_key_uses.p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)))
+           GROUP BY k.key_id
+           ORDER BY k.key_id ON CONFLICT(key_id) DO UPDATE SET last_used_at = excluded.last_used_at
+   WHERE (excluded.last_used_at > u.last_used_at);
+END;
+
 CREATE FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) RETURNS TABLE(outcome text, fence bigint, result jsonb)
     LANGUAGE plpgsql
     AS $$
@@ -449,6 +488,27 @@ begin
     return query select 'opened', v_thread.fence + 1, null::jsonb;
 end $$;
 
+CREATE FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) RETURNS TABLE(key_id uuid, tenant_id text, subject_id text, role text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone, replaced_by uuid, last_used_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT k.key_id,
+     k.tenant_id,
+     k.subject_id,
+     k.role,
+     k.scopes,
+     k.created_at,
+     k.expires_at,
+     k.revoked_at,
+     k.replaced_by,
+     u.last_used_at
+    FROM (control.api_keys k
+      LEFT JOIN control.key_uses u USING (key_id))
+   WHERE ((k.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)) AND ((page_of_keys.p_after_id IS NULL) OR (ROW(k.created_at, k.key_id) > ROW(page_of_keys.p_after_time, page_of_keys.p_after_id))))
+   ORDER BY k.created_at, k.key_id
+  LIMIT page_of_keys.p_limit;
+END;
+
 CREATE FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -496,6 +556,35 @@ CREATE FUNCTION tenantry.revoke_key(p_key_id uuid) RETURNS boolean
    WHERE ((api_keys.key_id = revoke_key.p_key_id) AND (api_keys.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)))
    RETURNING true;
 END;
+
+CREATE FUNCTION tenantry.rotate_key(p_key_id uuid, p_new_id uuid, p_digest bytea, p_overlap_seconds double precision) RETURNS TABLE(outcome text, created_at timestamp with time zone, expires_at timestamp with time zone, old_expires_at timestamp with time zone)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+    v_old control.api_keys;
+    v_end timestamptz;
+begin
+    select * into v_old from control.api_keys k
+     where k.key_id = p_key_id and k.tenant_id = tenantry.current_tenant() for update;
+    if not found then
+        return query select 'missing', null::timestamptz, null::timestamptz, null::timestamptz; return;
+    elsif v_old.replaced_by is not null then
+        return query select 'replaced', null::timestamptz, null::timestamptz, null::timestamptz; return;
+    elsif v_old.revoked_at is not null or v_old.expires_at <= now() or exists (
+              select from control.revocations r
+               where r.tenant_id = v_old.tenant_id and r.token_id = ''
+                 and r.subject_id in ('', v_old.subject_id) and r.revoked_at >= v_old.created_at) then
+        return query select 'ended', null::timestamptz, null::timestamptz, null::timestamptz; return;
+    end if;
+    insert into control.api_keys (key_id, tenant_id, digest, subject_id, role, scopes, expires_at)
+    values (p_new_id, v_old.tenant_id, p_digest, v_old.subject_id, v_old.role, v_old.scopes,
+            now() + (v_old.expires_at - v_old.created_at));
+    v_end := least(v_old.expires_at, now() + make_interval(secs => p_overlap_seconds));
+    update control.api_keys k set expires_at = v_end, replaced_by = p_new_id where k.key_id = p_key_id;
+    return query select 'rotated', k.created_at, k.expires_at, v_end
+                   from control.api_keys k where k.key_id = p_new_id;
+end $$;
 
 CREATE FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) RETURNS TABLE(tenant_id text, passage_id uuid, document_id uuid, title text, body text, score double precision)
     LANGUAGE plpgsql
@@ -766,6 +855,9 @@ ALTER TABLE ONLY control.cells
 ALTER TABLE ONLY control.issuers
     ADD CONSTRAINT issuers_pkey PRIMARY KEY (url);
 
+ALTER TABLE ONLY control.key_uses
+    ADD CONSTRAINT key_uses_pkey PRIMARY KEY (key_id);
+
 ALTER TABLE ONLY control.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (number);
 
@@ -849,7 +941,13 @@ CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tenants FOR 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tool_settings FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 ALTER TABLE ONLY control.api_keys
+    ADD CONSTRAINT api_keys_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES control.api_keys(key_id);
+
+ALTER TABLE ONLY control.api_keys
     ADD CONSTRAINT api_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
+
+ALTER TABLE ONLY control.key_uses
+    ADD CONSTRAINT key_uses_key_id_fkey FOREIGN KEY (key_id) REFERENCES control.api_keys(key_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY control.revocations
     ADD CONSTRAINT revocations_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
@@ -991,6 +1089,9 @@ GRANT ALL ON FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread u
 REVOKE ALL ON FUNCTION tenantry.enter(p_tenant text, p_seal text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.enter(p_tenant text, p_seal text) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.find_key(p_key_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.find_key(p_key_id uuid) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) TO tenantry_app;
 
@@ -1003,8 +1104,14 @@ GRANT ALL ON FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp
 REVOKE ALL ON FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_ages double precision[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_ages double precision[]) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) TO tenantry_app;
@@ -1014,6 +1121,9 @@ GRANT ALL ON FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread u
 
 REVOKE ALL ON FUNCTION tenantry.revoke_key(p_key_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.revoke_key(p_key_id uuid) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.rotate_key(p_key_id uuid, p_new_id uuid, p_digest bytea, p_overlap_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.rotate_key(p_key_id uuid, p_new_id uuid, p_digest bytea, p_overlap_seconds double precision) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) TO tenantry_app;

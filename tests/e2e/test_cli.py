@@ -126,6 +126,23 @@ def test_a_key_is_shown_once_and_works_until_it_is_revoked(shop: Shop) -> None:
     within_a_second(lambda: shop.get("/v1/threads", made["key"]).status_code == 401)
 
 
+def test_a_key_is_rotated_with_an_overlap(shop: Shop) -> None:
+    old = shop.terminal.json("key", "create", "--tenant", "umbra", "--subject", "robot")
+    new = shop.terminal.json("key", "rotate", old["key_id"])
+    assert set(new) == {"key_id", "key", "old_expires_at"}
+    within_a_second(lambda: shop.get("/v1/threads", new["key"]).status_code == 200)
+    assert shop.get("/v1/threads", old["key"]).status_code == 200
+    again = shop.terminal.run("key", "rotate", old["key_id"])
+    assert (again.returncode, "rotated already" in again.stderr) == (1, True)
+    last = shop.terminal.json("key", "rotate", new["key_id"], "--overlap", "0s")
+    within_a_second(lambda: shop.get("/v1/threads", new["key"]).status_code == 401)
+    listed = shop.terminal.json("key", "list", "--tenant", "umbra")
+    assert [each["replaced_by"] for each in listed] == [new["key_id"], last["key_id"], None]
+    trail = shop.terminal.json("audit", "list", "--tenant", "umbra")
+    rotated = [each["resource"] for each in trail if each["action"] == "key.rotate"]
+    assert rotated == [new["key_id"], old["key_id"]]
+
+
 def test_a_token_narrows_to_its_role(shop: Shop) -> None:
     assert shop.get("/v1/usage", shop.token("lumen", role="viewer")).status_code == 403
     assert shop.get("/v1/usage", shop.token("lumen", role="admin", ttl="2m")).status_code == 200
@@ -348,6 +365,7 @@ MISTAKES = [
     (1, "There is a tenant lumen already.", ["tenant", "create", "lumen"]),
     (1, "There is no tool ghost.", ["tool", "enable", "--tenant", "lumen", "ghost"]),
     (1, f"There is no key {NOWHERE}.", ["key", "revoke", NOWHERE]),
+    (1, f"There is no key {NOWHERE}.", ["key", "rotate", NOWHERE]),
     (1, "There is no issuer ghost.", ["issuer", "remove", "ghost"]),
     (1, "There is no tenant ghost.", ["key", "create", "--tenant", "ghost", "--subject", "s"]),
     (2, "is no setting of", ["tool", "configure", "--tenant", "lumen", "order_status", "a=b"]),

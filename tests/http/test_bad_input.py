@@ -215,6 +215,7 @@ class TestPaths:
             ("DELETE", "/v1/documents/{}", "document_id"),
             ("GET", "/v1/runs/{}", "run_id"),
             ("DELETE", "/v1/keys/{}", "key_id"),
+            ("POST", "/v1/keys/{}/rotate", "key_id"),
         ],
     )
     async def test_an_id_that_is_none_is_named(

@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 import httpx
@@ -10,10 +11,22 @@ import pytest
 
 from tenancy.principal import Role
 from tenancy.tenant import TenantStatus
-from tests.http.speech import admin_of, answer, ask, assert_problem, audit, eventually, messages
+from tests.http.speech import (
+    admin_of,
+    answer,
+    ask,
+    assert_problem,
+    audit,
+    eventually,
+    later,
+    messages,
+)
 from tests.support.house import House
 
-LISTED = {"key_id", "subject", "role", "scopes", "created_at", "expires_at", "revoked_at"}
+LISTED = {"key_id", "subject", "role", "scopes", "created_at", "expires_at", "revoked_at"} | {
+    "replaced_by"
+}
+SAME = ("subject", "role", "scopes")
 
 
 @pytest.fixture
@@ -139,6 +152,159 @@ class TestLife:
         ):
             async with holder(product, wrong) as robot:
                 assert_problem(await robot.get("/v1/threads"), 401)
+
+
+async def rotate(
+    client: httpx.AsyncClient, key_id: str, overlap: int | None = None
+) -> httpx.Response:
+    """One rotation."""
+    body = {} if overlap is None else {"overlap_seconds": overlap}
+    return await client.post(f"/v1/keys/{key_id}/rotate", json=body)
+
+
+async def listed(client: httpx.AsyncClient, key_id: str) -> dict[str, Any]:
+    """A key as it is listed."""
+    items = (await client.get("/v1/keys", params={"limit": 200})).json()["items"]
+    [item] = [item for item in items if item["key_id"] == key_id]
+    found: dict[str, Any] = item
+    return found
+
+
+def seconds_between(item: dict[str, Any], end: str, start: str = "created_at") -> float:
+    """How long from one time of a key to another."""
+    times = [datetime.fromisoformat(item[name]) for name in (end, start)]
+    return (times[0] - times[1]).total_seconds()
+
+
+class TestRotation:
+    async def test_both_keys_hold_until_the_overlap_is_over(
+        self, product: House, boss: httpx.AsyncClient
+    ) -> None:
+        old = await create(boss, role="member", scopes=["search"])
+        done = await rotate(boss, old["key_id"])
+        assert done.status_code == 201, done.text
+        new = done.json()
+        assert new["key"] != old["key"]
+        for key in (old["key"], new["key"]):
+            async with holder(product, key) as robot:
+                assert (await robot.post("/v1/search", json={"query": "x"})).status_code == 200
+                assert_problem(await ask(robot), 403)
+        was, now = await listed(boss, old["key_id"]), await listed(boss, new["key_id"])
+        assert [was[name] for name in SAME] == [now[name] for name in SAME]
+        assert was["replaced_by"] == new["key_id"]
+        assert was["expires_at"] == new["replaced"]["expires_at"]
+        assert now["expires_at"] is new["expires_at"] is None
+        overlap = datetime.fromisoformat(was["expires_at"]) - datetime.fromisoformat(
+            now["created_at"]
+        )
+        assert overlap == timedelta(days=1)
+
+    async def test_without_an_overlap_the_old_key_ends_within_a_second(
+        self, product: House, boss: httpx.AsyncClient
+    ) -> None:
+        old = await create(boss)
+        new = (await rotate(boss, old["key_id"], 0)).json()
+        async with holder(product, old["key"]) as robot:
+
+            async def is_refused() -> bool:
+                return (await robot.get("/v1/threads")).status_code == 401
+
+            await eventually(is_refused, 1)
+        async with holder(product, new["key"]) as robot:
+            assert (await robot.get("/v1/threads")).status_code == 200
+
+    async def test_the_new_key_lives_as_long_and_the_old_one_no_longer(
+        self, boss: httpx.AsyncClient
+    ) -> None:
+        old = await create(boss, ttl_seconds=3600)
+        ends = (await listed(boss, old["key_id"]))["expires_at"]
+        new = (await rotate(boss, old["key_id"], 7 * 86_400)).json()
+        assert (await listed(boss, old["key_id"]))["expires_at"] == ends
+        assert seconds_between(new, "expires_at") == pytest.approx(3600, abs=5)
+        [first, second] = [
+            seconds_between(await listed(boss, key["key_id"]), "expires_at") for key in (old, new)
+        ]
+        assert first == second
+
+    async def test_a_key_is_rotated_in_a_chain(self, boss: httpx.AsyncClient) -> None:
+        key_id = (await create(boss))["key_id"]
+        for _ in range(3):
+            key_id = (await rotate(boss, key_id, 60)).json()["key_id"]
+        assert (await listed(boss, key_id))["expires_at"] is None
+
+    async def test_of_many_rotations_at_once_one_is_made(self, boss: httpx.AsyncClient) -> None:
+        old = await create(boss)
+        answers = await asyncio.gather(*(rotate(boss, old["key_id"]) for _ in range(8)))
+        assert sorted(answer.status_code for answer in answers) == [201] + [409] * 7
+
+    async def test_a_key_that_has_ended_is_not_rotated(
+        self, product: House, boss: httpx.AsyncClient
+    ) -> None:
+        revoked, expired, replaced = [await create(boss) for _ in range(3)]
+        await boss.delete(f"/v1/keys/{revoked['key_id']}")
+        await rotate(boss, replaced["key_id"])
+        async with admin_of(product) as admin:
+            end = "update control.api_keys set expires_at = now() where key_id = %s"
+            admin._conn.execute(end, [expired["key_id"]])
+        for key, says in ((revoked, "revoked"), (expired, "expired"), (replaced, "already")):
+            assert_problem(await rotate(boss, key["key_id"]), 409, says=says)
+        assert (await listed(boss, revoked["key_id"]))["replaced_by"] is None
+
+    @pytest.mark.parametrize("subject", ["robot", ""], ids=["subject", "tenant"])
+    async def test_rotation_does_not_undo_a_revocation(self, product: House, subject: str) -> None:
+        tenant = await product.new_tenant(f"rotating-{subject or 'all'}")
+        async with product.client(tenant, "boss", Role.ADMIN) as boss:
+            old = await create(boss)
+        async with admin_of(product) as admin:
+            admin.revoke(tenant, subject=subject)
+        async with holder(product, later(product, tenant, "boss", Role.ADMIN)) as boss:
+            assert_problem(await rotate(boss, old["key_id"]), 409, says="revoked")
+
+    async def test_a_stronger_key_is_not_rotated_into_ones_hands(
+        self, product: House, boss: httpx.AsyncClient
+    ) -> None:
+        strong = await create(boss, role="admin")
+        maker = await create(boss, role="service", scopes=["keys:write", "search"])
+        weak = await create(boss, role="service", scopes=["search"])
+        async with holder(product, maker["key"]) as client:
+            assert_problem(await rotate(client, strong["key_id"]), 403)
+            assert (await rotate(client, weak["key_id"])).status_code == 201
+            assert (await rotate(client, maker["key_id"])).status_code == 201
+        assert (await listed(boss, strong["key_id"]))["replaced_by"] is None
+
+    async def test_a_rotation_is_audited(self, product: House, boss: httpx.AsyncClient) -> None:
+        old = await create(boss)
+        new = (await rotate(boss, old["key_id"])).json()
+        assert_problem(await rotate(boss, old["key_id"]), 409)
+        trail = await audit(product, "acme")
+        [event] = [
+            e for e in trail if (e["action"], e["resource"]) == ("key.rotate", old["key_id"])
+        ]
+        assert (event["outcome"], event["subject"]) == ("allowed", "boss")
+        assert event["attributes"] == {"replaced_by": new["key_id"]}
+        assert new["key"] not in str(trail)
+
+    async def test_anothers_key_is_not_rotated(
+        self, product: House, boss: httpx.AsyncClient
+    ) -> None:
+        old = await create(boss)
+        async with product.client("globex", "boss", Role.ADMIN) as globex:
+            answers = [await rotate(globex, str(each)) for each in (old["key_id"], uuid4())]
+        assert_problem(answers[0], 404)
+        assert answers[0].content == answers[1].content
+        assert (await listed(boss, old["key_id"]))["replaced_by"] is None
+
+    @pytest.mark.parametrize("overlap", [-1, 10**12, 1.5, "1", None, True])
+    async def test_an_overlap_that_is_none_is_refused(
+        self, boss: httpx.AsyncClient, overlap: object
+    ) -> None:
+        url = f"/v1/keys/{uuid4()}/rotate"
+        refused = await boss.post(url, json={"overlap_seconds": overlap})
+        assert_problem(refused, 422, "overlap_seconds")
+
+    async def test_a_body_is_not_needed(self, boss: httpx.AsyncClient) -> None:
+        old = await create(boss)
+        assert (await boss.post(f"/v1/keys/{old['key_id']}/rotate")).status_code == 201
 
 
 class TestScopes:

@@ -18,6 +18,7 @@ from tests.http.speech import (
     audit,
     eventually,
     frames_of,
+    later,
     quota,
 )
 from tests.support.house import House
@@ -36,14 +37,6 @@ async def status_of(product: House, token: str) -> int:
 
 async def is_refused(product: House, *tokens: str) -> bool:
     return {await status_of(product, token) for token in tokens} == {401}
-
-
-def later(product: House, tenant: str, subject: str) -> str:
-    """A token of the next second, as one's issuer gives after a revocation."""
-    claims = jwt.decode(product.token(tenant, subject), options={"verify_signature": False})
-    claims |= {"iat": claims["iat"] + 2}
-    kid = product.issuer._key_id
-    return jwt.encode(claims, product.issuer._key, "HS256", headers={"kid": kid})
 
 
 async def test_one_token_is_revoked_and_its_neighbours_hold(product: House) -> None:

@@ -73,6 +73,7 @@ DOORS = [
     Door("GET", "/v1/audit", Scope.AUDIT_READ),
     Door("POST", "/v1/keys", Scope.KEYS_WRITE, json={"subject": "robot"}),
     Door("GET", "/v1/keys", Scope.KEYS_WRITE),
+    Door("POST", "/v1/keys/{key_id}/rotate", Scope.KEYS_WRITE, "key_id", json={}),
     Door("DELETE", "/v1/keys/{key_id}", Scope.KEYS_WRITE, "key_id"),
     Door("GET", "/v1/tenants", Scope.PLATFORM),
     Door("GET", "/v1/tenants/{tenant_id}", Scope.PLATFORM, "tenant_id"),
@@ -242,4 +243,4 @@ async def test_acme_itself_is_let_in(product: House, acmes: dict[str, str], door
     assert door.names is not None
     async with product.client("acme", "boss", Role.ADMIN) as boss:
         response = await boss.request(**door.request(acmes[door.names]))
-    assert response.status_code == 200
+    assert response.status_code in {200, 201}

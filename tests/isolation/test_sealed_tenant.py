@@ -4,8 +4,10 @@ It may say anything. It sees the rows of the tenant whose seal that transaction 
 """
 
 from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -16,8 +18,10 @@ from storage.control import control
 from storage.directory import Directory
 from storage.queries import query
 from storage.seal import AppDatabase, SealKey
-from tenancy.credentials import Issuer
+from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Misconfigured
+from tenancy.ids import KeyId, SubjectId
+from tenancy.principal import Role
 from tests.storage.makers import ACME, GLOBEX, open_cells
 
 CANARY = "canary-of-globex"
@@ -82,7 +86,21 @@ INJECTED = {
     ),
     "the keys of another": (
         "select tenantry.enter('globex', '')",
+        "select * from tenantry.page_of_keys(100, null, null)",
+    ),
+    "the keys of another, listed as before": (
+        "select tenantry.enter('globex', '')",
         "select * from tenantry.list_keys(100, null, null)",
+    ),
+    "a key of another": (
+        "select set_config('app.tenant_id', 'globex', true)",
+        "select * from tenantry.find_key(%(thread)s)",
+    ),
+    "a key in the place of another's": (
+        "select set_config('app.tenant_id', 'globex', true)",
+        "select k.*, 'canary-of-' || 'globex' from"
+        " tenantry.rotate_key(%(thread)s, gen_random_uuid(), sha256('mine'), 0) k"
+        " where outcome = 'rotated'",
     ),
     "the key of the seals": ("select * from control.seal_keys",),
     "the text of the check": (
@@ -152,6 +170,9 @@ def attacked(stores: Stores) -> Stores:
     with control(stores.owner()) as admin:
         admin.set_preferences(GLOBEX, {"persona": CANARY})
         admin.put_issuer(Issuer(ISSUER, CANARY, {"keys": []}, frozenset({GLOBEX})))
+        subject, now = SubjectId(CANARY), datetime.now(UTC)
+        key = ApiKey(KeyId(UUID(THREAD)), GLOBEX, subject, Role.MEMBER, (), now)
+        admin.add_key(key, sha256(CANARY.encode()).digest())
     with psycopg.connect(stores.app_url) as conn:
         enter(conn, stores.app, GLOBEX)
         run(conn, "insert into tenantry.threads (thread_id, subject_id, title) values (%s, %s, %s)")

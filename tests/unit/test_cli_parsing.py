@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
@@ -57,6 +58,8 @@ REFUSED = [
     ("Invalid value for '--role'", [*ISSUE, "--role", "boss"]),
     ("Invalid value for '--port'", ["up", "--port", "70000"]),
     ("Invalid value for 'KEY_ID'", ["key", "revoke", "abc"]),
+    ("Invalid value for 'KEY_ID'", ["key", "rotate", "abc"]),
+    ("--overlap must be like", ["key", "rotate", str(UUID(int=0)), "--overlap", "-1h"]),
     ("Invalid value for '--thread'", ["chat", "--tenant", "acme", "--thread", "abc", "hi"]),
     ("Invalid value for '--limit'", ["audit", "list", "--tenant", "acme", "--limit", "0"]),
     ("NAME must match", ["tenant", "create", "Acme Inc"]),
