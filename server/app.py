@@ -50,6 +50,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await services.models.load()
     beside = [
         asyncio.create_task(services.control.watch()),
+        asyncio.create_task(services.key_uses.keep()),
         asyncio.create_task(services.runner.stop_revoked(services.control.changed)),
     ]
     gc.collect()

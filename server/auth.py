@@ -10,7 +10,7 @@ from server.key_sets import KeySets
 from server.refusal import BadCredential
 from server.tokens import issuer_named_by, key_id_of, readable, verify
 from tenancy.credentials import ApiKey, Issuer
-from tenancy.ids import TenantId
+from tenancy.ids import KeyId, TenantId
 from tenancy.principal import TENANT_SCOPES, Principal, Role, Scope, known_scopes, scopes_of
 from tenancy.tenant import Tenant
 
@@ -50,21 +50,26 @@ class Authenticator:
         directory: Directory,
         clock: Callable[[], datetime] = utc_now,
         key_sets: KeySets | None = None,
+        mark: Callable[[KeyId], None] = lambda _key_id: None,
     ) -> None:
         self._directory = directory
         self._clock = clock
         self._key_sets = key_sets or KeySets()
+        self._mark = mark  # told of each key that lets somebody in
 
     async def authenticate(self, headers: RawHeaders) -> Principal:
         """Return the caller; raises `NotAuthenticated`, `TenantSuspended` or `Unavailable`."""
         text = credential_in(headers)
-        principal = await self._from_key(text) or await self._from_token(text)
+        key = await self._key(text)
+        principal = await self._from_token(text) if key is None else _principal_of(key)
         if principal is None:
             raise BadCredential("the credential is neither a key nor a token")
         await self._require_served(principal)
+        if key is not None:
+            self._mark(key.key_id)
         return principal
 
-    async def _from_key(self, text: str) -> Principal | None:
+    async def _key(self, text: str) -> ApiKey | None:
         digest = parse(text)
         if digest is None:
             return None
@@ -72,14 +77,7 @@ class Authenticator:
         if key is None:
             raise BadCredential("the key is unknown")
         self._require_valid(key)
-        return Principal(
-            key.tenant_id,
-            key.subject_id,
-            key.role,
-            scopes_of_key(key),
-            f"key:{key.key_id}",
-            issued_at=key.created_at.timestamp(),
-        )
+        return key
 
     def _require_valid(self, key: ApiKey) -> None:
         if key.revoked_at is not None:
@@ -121,6 +119,17 @@ class Authenticator:
             tenant.require_served(principal)
         elif principal.role is not Role.OPERATOR:
             raise BadCredential("the tenant is unknown")
+
+
+def _principal_of(key: ApiKey) -> Principal:
+    return Principal(
+        key.tenant_id,
+        key.subject_id,
+        key.role,
+        scopes_of_key(key),
+        f"key:{key.key_id}",
+        issued_at=key.created_at.timestamp(),
+    )
 
 
 def credential_in(headers: RawHeaders) -> str:

@@ -9,6 +9,7 @@ from knowledge.ingest import Library
 from knowledge.search import Search
 from server.auth import Authenticator, Directory
 from server.components import Components
+from server.key_uses import KeyUses
 from server.models import DeploymentModels
 from server.runs import Runner
 from server.turns import RunTurns
@@ -46,6 +47,7 @@ class Services:
     search: Search
     ledger: PostgresLedger
     keys: PostgresKeys
+    key_uses: KeyUses
     quota: RedisQuota
     catalogue: Catalogue
     toolboxes: Toolboxes
@@ -59,7 +61,8 @@ class Services:
         await self.platform.open()
 
     async def close(self) -> None:
-        """Close everything that was opened."""
+        """Close everything that was opened; the last uses of keys are noted."""
+        await self.key_uses.flush()
         await self.authenticator.aclose()
         await self.models.aclose()
         await self.platform.close()

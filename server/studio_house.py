@@ -123,8 +123,8 @@ async def _opened() -> AsyncIterator[Studio]:
         await services.open()
         await services.models.load()
         await refuse_unsafe(services.cells.first.pool)
-        watching = asyncio.create_task(services.control.watch())
-        rooms.push_async_callback(_cancelled, watching)
+        for beside in (services.control.watch(), services.key_uses.keep()):
+            rooms.push_async_callback(_cancelled, asyncio.create_task(beside))
         agent = services.agent.compile(name="tenantry")
         runs = StudioRuns(services.turns, services.ledger, services.quota)
         yield Studio(settings, services, agent, runs)

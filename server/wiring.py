@@ -8,6 +8,7 @@ from knowledge.search import Search
 from server.auth import Authenticator, Directory
 from server.components import Components
 from server.dev_issuer import DevIssuer, load_or_create
+from server.key_uses import KeyUses
 from server.models import DeploymentModels
 from server.runs import Runner
 from server.services import Services
@@ -77,6 +78,8 @@ def build_services(
     toolboxes = Toolboxes(catalogue)
     saver = TenantPostgresSaver(cells)
     threads = PostgresThreads(cells, saver)
+    keys = PostgresKeys(cells)
+    key_uses = KeyUses(keys.note_uses)
     components = Components.of(parse_deployment(settings.deployment), settings.component_keys)
     turns, ledger = RunTurns(directory, quota, components), PostgresLedger(cells)
     agent = build_agent(Ports(turns, toolboxes, Gate(components), search, models))
@@ -84,7 +87,7 @@ def build_services(
         cells=cells,
         control=control,
         directory=directory,
-        authenticator=Authenticator(directory),
+        authenticator=Authenticator(directory, mark=key_uses.mark),
         runner=Runner(
             agent.compile(name="tenantry"),
             saver=saver,
@@ -102,7 +105,8 @@ def build_services(
         library=Library(models.embedder, documents),
         search=search,
         ledger=ledger,
-        keys=PostgresKeys(cells),
+        keys=keys,
+        key_uses=key_uses,
         quota=quota,
         catalogue=catalogue,
         toolboxes=toolboxes,

@@ -210,5 +210,6 @@ def key_of(row: Row) -> ApiKey:
         created_at=row["created_at"],
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
-        replaced_by=row.get("replaced_by"),  # to authenticate by, it says nothing
+        replaced_by=row.get("replaced_by"),  # these two say nothing to who authenticates
+        last_used_at=row.get("last_used_at"),
     )

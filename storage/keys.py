@@ -1,10 +1,12 @@
 """API keys of a tenant, as its own admins see them: never a secret, never a digest."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from storage.cells import Cells
 from storage.directory import key_of
 from storage.ledger import insert_events
+from storage.postgres import Params, Pool, repeated, translated
 from storage.queries import query
 from tenancy.audit import AuditEvent
 from tenancy.credentials import ApiKey, Rotation
@@ -79,6 +81,13 @@ class PostgresKeys:
             await insert_events(conn, audit=[audit])
         return Rotation(new_id, row["created_at"], row["expires_at"], row["old_expires_at"])
 
+    async def note_uses(self, ages: Mapping[KeyId, float]) -> None:
+        """Note when keys of any tenants were last used, in seconds before now."""
+        pool = self._cells.first.pool
+        params = {"keys": list(ages), "ages": list(ages.values())}
+        with translated():
+            await repeated(pool, lambda: _note(pool, params))
+
     async def revoke(self, tenant_id: TenantId, key_id: KeyId, audit: AuditEvent) -> None:
         """Revoke a key for good; raises `NotFound`."""
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
@@ -86,6 +95,12 @@ class PostgresKeys:
             if not row or not row["revoked"]:
                 raise NotFound
             await insert_events(conn, audit=[audit])
+
+
+async def _note(pool: Pool, params: Params) -> None:
+    async with pool.connection() as conn:
+        entry = pool.database.platform_entry()
+        await conn.execute(query("note_key_uses").sql, {**params, **entry})
 
 
 def _require_rotated(outcome: str) -> None:

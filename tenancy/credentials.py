@@ -36,7 +36,8 @@ class Issuer:
 class ApiKey:
     """An API key without its secret. `scopes` are the words granted on it.
 
-    After a rotation `replaced_by` is the key that took its place.
+    After a rotation `replaced_by` is the key that took its place. `last_used_at` may be a minute
+    behind.
     """
 
     key_id: KeyId
@@ -48,6 +49,7 @@ class ApiKey:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     replaced_by: KeyId | None = None
+    last_used_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,8 +145,8 @@ def list_keys(
     """List the API keys of a tenant, or of all."""
     with control_for(data_dir) as control:
         rows = control.keys(None if tenant is None else parse_tenant_id(tenant, "--tenant"))
-    ends = ("expires_at", "revoked_at", "replaced_by")
-    columns = ("key_id", "tenant_id", "subject", "role", "scopes", *ends)
+    times = ("last_used_at", "expires_at", "revoked_at", "replaced_by")
+    columns = ("key_id", "tenant_id", "subject", "role", "scopes", *times)
     show(rows, as_json=as_json, columns=columns)
 
 

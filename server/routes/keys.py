@@ -112,6 +112,7 @@ def key_item(key: ApiKey) -> dict[str, Any]:
         "expires_at": utc(key.expires_at),
         "revoked_at": utc(key.revoked_at),
         "replaced_by": key.replaced_by,
+        "last_used_at": utc(key.last_used_at),
     }
 
 

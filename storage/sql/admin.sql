@@ -135,8 +135,10 @@ values (%(key_id)s, %(tenant_id)s, %(digest)s, %(subject_id)s, %(role)s, %(scope
 
 -- query: list_keys
 -- The API keys of a tenant, or of all.
-select key_id, tenant_id, subject_id as subject, role, scopes, created_at, expires_at, revoked_at, replaced_by
-  from control.api_keys where %(tenant_id)s::text is null or tenant_id = %(tenant_id)s
+select key_id, tenant_id, subject_id as subject, role, scopes, created_at, expires_at, revoked_at, replaced_by,
+       last_used_at
+  from control.api_keys left join control.key_uses using (key_id)
+ where %(tenant_id)s::text is null or tenant_id = %(tenant_id)s
  order by created_at, key_id
 
 -- query: tenant_of_key

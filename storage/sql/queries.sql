@@ -172,6 +172,10 @@ select * from tenantry.find_key(%(key_id)s)
 -- Puts a new API key in the place of one of the tenant, which ends after an overlap.
 select * from tenantry.rotate_key(%(key_id)s, %(new_id)s, %(digest)s, %(overlap_seconds)s)
 
+-- query: note_key_uses
+-- Notes how many seconds ago API keys of any tenants were last used.
+select tenantry.note_key_uses(tenantry.enter(%(tenant_id)s, %(seal)s), %(keys)s, %(ages)s)
+
 -- query: control_version
 -- Grows with every change of the control tables.
 select tenantry.control_version() as version

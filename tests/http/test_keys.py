@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
+from server.stores import Stores
+from storage.control import control
+from tenancy.ids import KeyId
 from tenancy.principal import Role
 from tenancy.tenant import TenantStatus
 from tests.http.speech import (
@@ -21,10 +25,13 @@ from tests.http.speech import (
     later,
     messages,
 )
-from tests.support.house import House
+from tests.support.house import House, house
+from tests.support.model_server import ModelServer
+from tests.support.stores import ACME
 
 LISTED = {"key_id", "subject", "role", "scopes", "created_at", "expires_at", "revoked_at"} | {
-    "replaced_by"
+    "replaced_by",
+    "last_used_at",
 }
 SAME = ("subject", "role", "scopes")
 
@@ -305,6 +312,52 @@ class TestRotation:
     async def test_a_body_is_not_needed(self, boss: httpx.AsyncClient) -> None:
         old = await create(boss)
         assert (await boss.post(f"/v1/keys/{old['key_id']}/rotate")).status_code == 201
+
+
+class TestLastUse:
+    async def test_a_request_leaves_a_mark_that_is_noted_behind_it(
+        self, product: House, boss: httpx.AsyncClient
+    ) -> None:
+        used, unused, revoked = [await create(boss) for _ in range(3)]
+        await boss.delete(f"/v1/keys/{revoked['key_id']}")
+        async with holder(product, used["key"]) as robot, holder(product, revoked["key"]) as gone:
+            assert (await robot.get("/v1/threads")).status_code == 200
+            assert (await robot.get("/v1/keys")).status_code == 403
+            assert (await gone.get("/v1/threads")).status_code == 401
+        assert (await listed(boss, used["key_id"]))["last_used_at"] is None
+        await product.services.key_uses.flush()
+        item = await listed(boss, used["key_id"])
+        assert seconds_between(item, "last_used_at") > 0
+        for key in (unused, revoked):
+            assert (await listed(boss, key["key_id"]))["last_used_at"] is None
+
+    async def test_a_server_that_stops_notes_the_last_uses(
+        self, stores: Stores, model: ModelServer, tmp_path: Path
+    ) -> None:
+        async with house(stores, tmp_path, model) as short:
+            async with short.client("acme", "boss", Role.ADMIN) as boss:
+                used = await create(boss)
+            async with holder(short, used["key"]) as robot:
+                assert (await robot.get("/v1/threads")).status_code == 200
+        with control(stores.owner()) as admin:
+            [row] = [row for row in admin.keys(ACME) if str(row["key_id"]) == used["key_id"]]
+        assert row["last_used_at"]
+
+    async def test_a_suspended_tenants_key_is_not_used(self, product: House) -> None:
+        tenant = await product.new_tenant("dormant")
+        async with product.client(tenant, "boss", Role.ADMIN) as boss:
+            key = await create(boss)
+        async with admin_of(product) as admin:
+            admin.set_status(tenant, TenantStatus.SUSPENDED)
+        async with holder(product, key["key"]) as robot:
+
+            async def is_refused() -> bool:
+                return (await robot.get("/v1/threads")).status_code == 403
+
+            await eventually(is_refused, 1)
+            product.services.key_uses._marks.clear()
+            assert await is_refused()
+        assert KeyId(UUID(key["key_id"])) not in product.services.key_uses._marks
 
 
 class TestScopes:
