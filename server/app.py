@@ -37,7 +37,11 @@ def create_app(services: Services, *, version: str) -> FastAPI:
     ops.mount_assets(app)
     describe(app)
     app.add_middleware(BodyLimitMiddleware)
-    app.add_middleware(AuthenticationMiddleware, authenticator=services.authenticator)
+    app.add_middleware(
+        AuthenticationMiddleware,
+        authenticator=services.authenticator,
+        strangers=services.strangers,
+    )
     app.add_middleware(MetricsMiddleware)
     app.add_middleware(LingeringMiddleware)
     return app
@@ -51,6 +55,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     beside = [
         asyncio.create_task(services.control.watch()),
         asyncio.create_task(services.key_uses.keep()),
+        asyncio.create_task(services.strangers.ended_keys.keep()),
         asyncio.create_task(services.runner.stop_revoked(services.control.changed)),
     ]
     gc.collect()

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from server.api_keys import parse
 from server.key_sets import KeySets
-from server.refusal import BadCredential
+from server.refusal import BadCredential, Kind
 from server.tokens import issuer_named_by, key_id_of, readable, verify
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.ids import KeyId, TenantId
@@ -63,8 +63,8 @@ class Authenticator:
         key = await self._key(text)
         principal = await self._from_token(text) if key is None else _principal_of(key)
         if principal is None:
-            raise BadCredential("the credential is neither a key nor a token")
-        await self._require_served(principal)
+            raise BadCredential("the credential is neither a key nor a token", Kind.MALFORMED)
+        await self._require_served(principal, key)
         if key is not None:
             self._mark(key.key_id)
         return principal
@@ -75,17 +75,19 @@ class Authenticator:
             return None
         key = await self._directory.api_key(digest)
         if key is None:
-            raise BadCredential("the key is unknown")
+            raise BadCredential("the key is unknown", Kind.UNKNOWN_KEY)
         self._require_valid(key)
         return key
 
     def _require_valid(self, key: ApiKey) -> None:
         if key.revoked_at is not None:
-            raise BadCredential("the key is revoked")
+            raise BadCredential("the key is revoked", Kind.REVOKED, key)
         if key.expires_at is not None and key.expires_at <= self._clock():
-            raise BadCredential("the key has expired")
+            raise BadCredential("the key has expired", Kind.EXPIRED_KEY, key)
         if key.role is Role.OPERATOR:
-            raise BadCredential("a key belongs to a tenant and cannot name an operator")
+            raise BadCredential(
+                "a key belongs to a tenant and cannot name an operator", Kind.UNKNOWN_KEY
+            )
 
     async def _from_token(self, text: str) -> Principal | None:
         token = readable(text)
@@ -111,14 +113,14 @@ class Authenticator:
         """Stop what runs beside requests."""
         await self._key_sets.aclose()
 
-    async def _require_served(self, principal: Principal) -> None:
+    async def _require_served(self, principal: Principal, key: ApiKey | None) -> None:
         tenant = await self._directory.tenant(principal.tenant_id)
         if tenant is not None:
             if tenant.revocations.cover(principal):
-                raise BadCredential("the credential is revoked")
+                raise BadCredential("the credential is revoked", Kind.REVOKED, key)
             tenant.require_served(principal)
         elif principal.role is not Role.OPERATOR:
-            raise BadCredential("the tenant is unknown")
+            raise BadCredential("the tenant is unknown", Kind.UNKNOWN_TENANT)
 
 
 def _principal_of(key: ApiKey) -> Principal:
@@ -140,14 +142,16 @@ def credential_in(headers: RawHeaders) -> str:
         if name.lower() in CREDENTIAL_HEADERS
     }
     if len(found) != 1:
-        raise BadCredential("there are two credentials" if found else "there is no credential")
+        if found:
+            raise BadCredential("there are two credentials", Kind.MALFORMED)
+        raise BadCredential("there is no credential", Kind.MISSING)
     return found.pop()
 
 
 def _read(form: re.Pattern[bytes], value: bytes) -> str:
     match = form.fullmatch(value.strip(b" \t"))
     if match is None:
-        raise BadCredential("a credential header is malformed")
+        raise BadCredential("a credential header is malformed", Kind.MALFORMED)
     return match[1].decode()
 
 

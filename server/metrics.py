@@ -5,6 +5,8 @@ from time import perf_counter
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.refusal import Kind
+
 REGISTRY = CollectorRegistry()
 REQUESTS = Counter(
     "tenantry_http_requests", "Requests answered.", ["method", "route", "status"], registry=REGISTRY
@@ -22,6 +24,14 @@ BREACHES = Counter(
     ["boundary"],
     registry=REGISTRY,
 )
+AUTHENTICATION_FAILURES = Counter(
+    "tenantry_authentication_failures",
+    "Requests whose credential did not hold.",
+    ["reason"],
+    registry=REGISTRY,
+)
+for kind in Kind:
+    AUTHENTICATION_FAILURES.labels(kind.value)  # there before the first, at 0
 
 
 class MetricsMiddleware:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.auth import Authenticator
 from server.problems import problem_of, response_of
 from server.refusal import BadCredential
+from server.strangers import Strangers
 from tenancy.errors import NotAuthenticated, TenantryError
 from tenancy.principal import Principal
 
@@ -36,10 +37,12 @@ class AuthenticationMiddleware:
         self,
         app: ASGIApp,
         authenticator: Authenticator,
+        strangers: Strangers,
         public_paths: Collection[str] = PUBLIC_PATHS,
     ) -> None:
         self.app = app
         self._authenticator = authenticator
+        self._strangers = strangers
         self._public = {path for path in public_paths if not path.endswith("/*")}
         self._public_below = tuple(path[:-1] for path in public_paths if path.endswith("/*"))
 
@@ -56,7 +59,10 @@ class AuthenticationMiddleware:
         try:
             principal = await self._authenticator.authenticate(scope["headers"])
         except TenantryError as error:
-            _log_refusal(error)
+            if isinstance(error, BadCredential):
+                await self._strangers.turn_away(scope, error)
+            else:
+                log.info("request_refused", error=type(error).__name__, reason=error.detail)
             return await response_of(problem_of(error))(scope, receive, send)
         # A new dictionary: the server's own may be shared between requests.
         scope["state"] = {**scope.get("state", {}), "principal": principal}
@@ -79,11 +85,6 @@ def route_path(scope: Scope) -> str:
     path: str = scope["path"]
     prefix: str = scope.get("root_path", "").rstrip("/")
     return path[len(prefix) :] if path.startswith(f"{prefix}/") else path
-
-
-def _log_refusal(error: TenantryError) -> None:
-    reason = error.reason if isinstance(error, BadCredential) else error.detail
-    log.info("request_refused", error=type(error).__name__, reason=reason)
 
 
 def body_limit(scope: Scope) -> int:

@@ -12,6 +12,7 @@ from server.components import Components
 from server.key_uses import KeyUses
 from server.models import DeploymentModels
 from server.runs import Runner
+from server.strangers import Strangers
 from server.turns import RunTurns
 from storage.cells import Cells
 from storage.directory import Directory as ControlDirectory
@@ -48,6 +49,7 @@ class Services:
     ledger: PostgresLedger
     keys: PostgresKeys
     key_uses: KeyUses
+    strangers: Strangers
     quota: RedisQuota
     catalogue: Catalogue
     toolboxes: Toolboxes
@@ -61,8 +63,9 @@ class Services:
         await self.platform.open()
 
     async def close(self) -> None:
-        """Close everything that was opened; the last uses of keys are noted."""
+        """Close everything that was opened; what is known of keys is written."""
         await self.key_uses.flush()
+        await self.strangers.ended_keys.flush()
         await self.authenticator.aclose()
         await self.models.aclose()
         await self.platform.close()

@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from server.client_address import ClientAddresses
 from storage.seal import MIN_CHARACTERS, is_long_enough
 from tenancy.component import parse_deployment
 from tenancy.errors import Invalid, Misconfigured
@@ -79,6 +80,14 @@ def _scheme(url: str) -> str | None:
         return None
 
 
+def _networks(text: str) -> str:
+    try:
+        ClientAddresses(text)
+    except ValueError:
+        raise ValueError("must be like 10.0.0.0/8, 2001:db8::/32") from None
+    return text
+
+
 def _tenant(name: str) -> str:
     try:
         return parse_tenant_id(name)
@@ -97,6 +106,7 @@ PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
 SealKeyText = Annotated[SecretStr, AfterValidator(_seal_key)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
 HttpUrl = Annotated[str, AfterValidator(_http)]
+Networks = Annotated[str, AfterValidator(_networks)]
 TenantName = Annotated[str, AfterValidator(_tenant)]
 DeploymentName = Annotated[str, AfterValidator(_deployment)]
 
@@ -202,6 +212,12 @@ class Settings(BaseSettings):
         le=65535,
         validation_alias=_named("TENANTRY_PORT"),
         description="Port to serve on.",
+    )
+    trusted_proxies: Networks = Field(
+        default="",
+        validation_alias=_named("TENANTRY_TRUSTED_PROXIES"),
+        description="Networks of proxies whose X-Forwarded-For is believed, with commas between"
+        " them. Unset: none, the address of a client is its peer's.",
     )
     studio_tenant_id: TenantName | None = Field(
         default=None,

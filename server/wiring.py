@@ -7,12 +7,15 @@ from knowledge.ingest import Library
 from knowledge.search import Search
 from server.auth import Authenticator, Directory
 from server.components import Components
+from server.client_address import ClientAddresses
 from server.dev_issuer import DevIssuer, load_or_create
+from server.ended_keys import EndedKeys
 from server.key_uses import KeyUses
 from server.models import DeploymentModels
 from server.runs import Runner
 from server.services import Services
 from server.settings import Environment, Settings
+from server.strangers import Strangers
 from server.turns import RunTurns
 from storage import redis_client
 from storage.cells import Cell, Cells
@@ -107,6 +110,7 @@ def build_services(
         ledger=ledger,
         keys=keys,
         key_uses=key_uses,
+        strangers=Strangers(EndedKeys(ledger), ClientAddresses(settings.trusted_proxies)),
         quota=quota,
         catalogue=catalogue,
         toolboxes=toolboxes,

@@ -16,6 +16,8 @@ from starlette.exceptions import HTTPException
 
 from server.api_keys import mint
 from server.auth import Authenticator
+from server.client_address import ClientAddresses
+from server.ended_keys import EndedKeys
 from server.middleware import (
     BODY_BYTES,
     UPLOAD_BYTES,
@@ -24,11 +26,14 @@ from server.middleware import (
     principal_in,
 )
 from server.problems import install, problem_of
+from server.slowdown import Slowdown
+from server.strangers import Strangers
 from tenancy.credentials import ApiKey
 from tenancy.errors import NotAuthenticated, Unavailable
 from tenancy.ids import SubjectId, TenantId
 from tenancy.plan import FREE
 from tenancy.principal import ADMIN_SCOPES, MEMBER_SCOPES, Principal, Role, Scope
+from tenancy.revocation import NOTHING_REVOKED, Revocations
 from tenancy.tenant import Tenant, TenantStatus
 from tests.idp import BROKEN, FOREIGN, HOME, ISSUERS, NOW, Idp
 
@@ -43,6 +48,7 @@ class FewTenants:
     issuers: dict = field(default_factory=lambda: {**ISSUERS, PLATFORM.url: PLATFORM.issuer()})
     keys: dict = field(default_factory=dict)
     away: bool = False
+    revoked: bool = False
 
     async def issuer(self, url):
         url.encode()  # as a driver would
@@ -59,7 +65,8 @@ class FewTenants:
         if tenant_id not in ("acme", "globex"):
             return None
         status = TenantStatus.SUSPENDED if tenant_id == "globex" else TenantStatus.ACTIVE
-        return Tenant(tenant_id, tenant_id, status, FREE, "first")
+        revocations = Revocations(everyone=NOW.timestamp()) if self.revoked else NOTHING_REVOKED
+        return Tenant(tenant_id, tenant_id, status, FREE, "first", revocations=revocations)
 
 
 def api_key(**changes):
@@ -72,7 +79,34 @@ class Message(BaseModel):
     text: str
 
 
-def serve(directory, now=NOW):
+@dataclass
+class Ledger:
+    """What was recorded, by tenant."""
+
+    events: list = field(default_factory=list)
+
+    async def record(self, tenant_id, *, audit):
+        self.events += [(tenant_id, event) for event in audit]
+
+
+@dataclass
+class Door:
+    """Whose failures wait for how long, on a clock of its own; and what the audit says of them."""
+
+    trusted: str = ""
+    now: float = 0.0
+    pauses: list = field(default_factory=list)
+    ledger: Ledger = field(default_factory=Ledger)
+
+    async def pause(self, seconds):
+        self.pauses.append(seconds)
+
+    def strangers(self):
+        slowdown = Slowdown(lambda: self.now, self.pause)
+        return Strangers(EndedKeys(self.ledger), ClientAddresses(self.trusted), slowdown)
+
+
+def serve(directory, now=NOW, strangers=None, client=("192.0.2.1", 4711)):
     app = FastAPI()
     install(app)
 
@@ -99,9 +133,12 @@ def serve(directory, now=NOW):
 
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(
-        AuthenticationMiddleware, authenticator=Authenticator(directory, lambda: now)
+        AuthenticationMiddleware,
+        authenticator=Authenticator(directory, lambda: now),
+        strangers=strangers or Door().strangers(),
     )
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
+    transport = httpx.ASGITransport(app, client=client)
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
 
 
 @pytest.fixture
@@ -271,7 +308,7 @@ async def answers(scope, receive, send):
 
 
 async def test_websockets_are_refused_and_lifespan_passes(directory):
-    app = AuthenticationMiddleware(answers, Authenticator(directory))
+    app = AuthenticationMiddleware(answers, Authenticator(directory), Door().strangers())
     assert await call(app, {"type": "websocket", "path": "/healthz", "headers": []}) == [
         {"type": "websocket.close", "code": 1008}
     ]
@@ -279,7 +316,7 @@ async def test_websockets_are_refused_and_lifespan_passes(directory):
 
 
 async def test_a_mount_prefix_opens_nothing(directory):
-    app = AuthenticationMiddleware(answers, Authenticator(directory))
+    app = AuthenticationMiddleware(answers, Authenticator(directory), Door().strangers())
     scope = {"type": "http", "headers": [], "path": "/docs/v1/me", "root_path": "/docs"}
     assert (await call(app, scope))[0]["status"] == 401
     mounted = {"type": "http", "headers": [], "path": "/api/healthz", "root_path": "/api"}
@@ -287,7 +324,9 @@ async def test_a_mount_prefix_opens_nothing(directory):
 
 
 async def test_the_servers_own_state_is_not_shared_between_requests(directory):
-    app = AuthenticationMiddleware(answers, Authenticator(directory, lambda: NOW))
+    app = AuthenticationMiddleware(
+        answers, Authenticator(directory, lambda: NOW), Door().strangers()
+    )
     state = {"pool": object()}
     scope = {"type": "http", "path": "/x", "state": state}
     scope["headers"] = [(b"x-api-key", KEY.text.encode())]

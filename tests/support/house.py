@@ -4,7 +4,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from server.app import create_app
 from server.dev_issuer import DevIssuer, load_or_create
 from server.services import Services
 from server.settings import Settings
+from server.slowdown import Slowdown
 from server.stores import Stores
 from server.wiring import build_services
 from storage.control import control
@@ -47,6 +48,7 @@ class House:
     settings: Settings
     model: ModelServer
     issuer: DevIssuer
+    pauses: list[float]  # what failed authentications were to wait, which they do not do here
 
     def token(
         self,
@@ -87,6 +89,13 @@ def _fields(plan: Any) -> dict[str, Any]:
     return {name: getattr(plan, name) for name in plan.__dataclass_fields__}
 
 
+def _unhurried(services: Services, pauses: list[float]) -> Services:
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    return replace(services, strangers=replace(services.strangers, slowdown=Slowdown(pause=pause)))
+
+
 def settings_of(folder: Path, model: ModelServer, **overrides: object) -> Settings:
     """Settings that point at the scripted model."""
     return Settings.model_construct(
@@ -108,12 +117,16 @@ async def house(
 ) -> AsyncIterator[House]:
     """A house that serves on a port of its own until the block ends."""
     settings = settings_of(folder, model, **overrides)
-    services = build_services(settings, stores.app, stores.redis_url, stores.operator_url)
+    pauses: list[float] = []
+    services = _unhurried(
+        build_services(settings, stores.app, stores.redis_url, stores.operator_url), pauses
+    )
     listener = socket.create_server(("127.0.0.1", 0))
     # asyncio does this for sockets it makes; a kernel that waits for an ACK adds 40 ms an answer
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    config = uvicorn.Config(create_app(services, version="test"), lifespan="on", log_config=None)
+    app = create_app(services, version="test")
+    config = uvicorn.Config(app, lifespan="on", log_config=None, proxy_headers=False)
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server._serve([listener]))  # serve() would take our signals
     while not server.started:
@@ -122,7 +135,7 @@ async def house(
         await asyncio.sleep(0.01)
     issuer = load_or_create(folder, settings.audience)
     try:
-        yield House(url, services, stores, settings, model, issuer)
+        yield House(url, services, stores, settings, model, issuer, pauses)
     finally:
         server.should_exit = True
         await serving

@@ -47,6 +47,8 @@ INVALID = [
     ("DATABASE_URL", "mysql://root:sesame@host/db"),
     ("TENANTRY_OWNER_DATABASE_URL", "sesame"),
     ("STUDIO_TENANT_ID", "Acme Inc"),
+    ("TENANTRY_TRUSTED_PROXIES", "everybody"),
+    ("TENANTRY_TRUSTED_PROXIES", "10.0.0.1/8"),
 ]
 
 
