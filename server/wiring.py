@@ -6,8 +6,8 @@ from graph.agent import Ports, build_agent
 from knowledge.ingest import Library
 from knowledge.search import Search
 from server.auth import Authenticator, Directory
-from server.components import Components
 from server.client_address import ClientAddresses
+from server.components import Components
 from server.dev_issuer import DevIssuer, load_or_create
 from server.ended_keys import EndedKeys
 from server.key_uses import KeyUses

@@ -57,6 +57,7 @@ DOORS: Mapping[str, Door] = {
     "GET /v1/audit": Door(),
     "POST /v1/keys": Door({"subject": "$key"}),
     "GET /v1/keys": Door(),
+    "POST /v1/keys/{key_id}/rotate": Door({}),
     "DELETE /v1/keys/{key_id}": Door(ends=True),
     "GET /v1/tenants": Door(operators=True),
     "GET /v1/tenants/{tenant_id}": Door(operators=True),

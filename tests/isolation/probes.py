@@ -62,6 +62,7 @@ PROBES = [
     Probe("DELETE", "/v1/documents/{document_id}", "path", "document_id", "document"),
     Probe("GET", "/v1/audit", "query", "cursor", "cursor"),
     Probe("GET", "/v1/keys", "query", "cursor", "cursor"),
+    Probe("POST", "/v1/keys/{key_id}/rotate", "path", "key_id", "key"),
     Probe("DELETE", "/v1/keys/{key_id}", "path", "key_id", "key"),
     # the last, for it succeeds: from then on the asker has a thread of that id
     Probe("POST", "/v1/threads", "body", "thread_id", "thread"),
