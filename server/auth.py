@@ -11,7 +11,7 @@ from server.refusal import BadCredential, Kind
 from server.tokens import issuer_named_by, key_id_of, readable, verify
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.ids import KeyId, TenantId
-from tenancy.principal import TENANT_SCOPES, Principal, Role, Scope, known_scopes, scopes_of
+from tenancy.principal import SCOPES_OF_ROLE, TENANT_SCOPES, Principal, Role, Scope, known_scopes
 from tenancy.tenant import Tenant
 
 RawHeaders = Iterable[tuple[bytes, bytes]]
@@ -98,7 +98,7 @@ class Authenticator:
             raise BadCredential("the issuer is unknown")
         keys = await self._key_sets.of(issuer, key_id_of(token))
         claims = verify(token, issuer, keys, now=self._clock())
-        scopes = scopes_of_token(claims.role, claims.words)
+        scopes = scopes_of_token(claims.role, claims.words, claims.granted)
         return Principal(
             claims.tenant_id,
             claims.subject_id,
@@ -155,16 +155,20 @@ def _read(form: re.Pattern[bytes], value: bytes) -> str:
     return match[1].decode()
 
 
-def scopes_of_token(role: Role, words: frozenset[str] | None) -> frozenset[Scope]:
-    """The role's scopes narrowed by the token's words.
+def scopes_of_token(
+    role: Role, words: frozenset[str] | None, granted: frozenset[Scope] = frozenset()
+) -> frozenset[Scope]:
+    """The scopes of the role and those `granted` by custom roles, narrowed by the token's words.
 
-    A service has what its words name. `threads:debug` is in no role: an admin has it by naming it.
+    A service without a custom role has what its words name. An operator is granted nothing in a
+    tenant. `threads:debug` is in no role: an admin has it by naming it.
     """
     named = known_scopes(words or ())
-    if role is Role.SERVICE:
+    if role is Role.SERVICE and not granted:
         return (named & TENANT_SCOPES) - {Scope.THREADS_DEBUG}
+    whole = SCOPES_OF_ROLE[role] | (frozenset() if role is Role.OPERATOR else granted)
     granted_separately = {Scope.THREADS_DEBUG} if role is Role.ADMIN else frozenset[Scope]()
-    return scopes_of(role, words) | (named & granted_separately)
+    return (whole if words is None else whole & named) | (named & granted_separately)
 
 
 def scopes_of_key(key: ApiKey) -> frozenset[Scope]:

@@ -9,7 +9,7 @@ from server.refusal import BadCredential
 from tenancy.credentials import Issuer
 from tenancy.errors import Invalid
 from tenancy.ids import SubjectId, TenantId, parse_subject_id, parse_tenant_id
-from tenancy.principal import Role
+from tenancy.principal import Role, Scope
 from tenancy.token_rules import TokenRules, claim_at, widest
 
 LEEWAY = timedelta(seconds=30)
@@ -18,14 +18,15 @@ END_OF_DATES = 253402300799  # the last second of the year 9999
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a verified token says. `words` narrow the role; None where the token is silent.
+    """What a verified token says. `granted` are the scopes of its custom roles, beside its role's.
 
-    `issued_at` is in seconds since 1970.
+    `words` narrow both; None where the token is silent. `issued_at` is in seconds since 1970.
     """
 
     tenant_id: TenantId
     subject_id: SubjectId
     role: Role
+    granted: frozenset[Scope]
     words: frozenset[str] | None
     issued_at: float | None
     token_id: str | None
@@ -92,7 +93,7 @@ def _identity(claims: Mapping[str, Any], rules: TokenRules) -> Claims:
         return Claims(
             _tenant(claim_at(claims, rules.tenant), rules),
             parse_subject_id(claim_at(claims, rules.subject), rules.subject[-1]),
-            _role(claim_at(claims, rules.role), rules),
+            *_role(claim_at(claims, rules.role), rules),
             _words(claims, rules),
             _date(claims, "iat") if "iat" in claims else None,
             _token_id(claims),
@@ -116,18 +117,21 @@ def _tenant(value: object, rules: TokenRules) -> TenantId:
     return rules.tenants[value]
 
 
-def _role(value: object, rules: TokenRules) -> Role:
-    """The role, by its own name or by the widest that its values stand for."""
+def _role(value: object, rules: TokenRules) -> tuple[Role, frozenset[Scope]]:
+    """The role, by its own name or by the widest that its values stand for, and custom scopes."""
+    granted: frozenset[Scope] = frozenset()
     if value is None and rules.default_role is not None:
-        return rules.default_role
+        return rules.default_role, granted
     if rules.roles:
         known = [rules.roles[name] for name in _strings(value, "the role") if name in rules.roles]
-        role = widest(known) or rules.default_role
+        granted = granted.union(*(each for each in known if isinstance(each, frozenset)))
+        otherwise = Role.SERVICE if granted else rules.default_role  # a service: as it is granted
+        role = widest(each for each in known if isinstance(each, Role)) or otherwise
     else:
         role = Role(value) if isinstance(value, str) and value in set(Role) else None
     if role is None:
         raise BadCredential("the role is unknown")
-    return role
+    return role, granted
 
 
 def _words(claims: Mapping[str, Any], rules: TokenRules) -> frozenset[str] | None:

@@ -88,12 +88,6 @@ class Principal:
         return Scope.THREADS_ALL in self.scopes
 
 
-def scopes_of(role: Role, claimed: Iterable[str] | None) -> frozenset[Scope]:
-    """The role's scopes, narrowed by a token's own claim: a claim never widens a role."""
-    granted = SCOPES_OF_ROLE[role]
-    return granted if claimed is None else granted & known_scopes(claimed)
-
-
 def known_scopes(names: Iterable[str]) -> frozenset[Scope]:
     """The scopes among `names`; a word that is no scope of ours is nothing."""
     known: Collection[str] = {scope.value for scope in Scope}

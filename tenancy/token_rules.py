@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 from tenancy.errors import Invalid
 from tenancy.ids import TenantId, parse_tenant_id
-from tenancy.principal import Role
+from tenancy.principal import ADMIN_SCOPES, Role, Scope
 
 T = TypeVar("T")
 Path = tuple[str, ...]
+Scopes = frozenset[Scope]
 
 SOLE = "*"  # in a path: the only member of an object, the only element of a list
 MAX_STEPS = 8
@@ -36,7 +37,7 @@ class TokenRules:
     audience: Path = ("aud",)
     scopes: tuple[Path, ...] = (("scope",), ("scopes",), ("permissions",))
     tenants: Mapping[str, TenantId] = field(default_factory=dict)
-    roles: Mapping[str, Role] = field(default_factory=dict)
+    roles: Mapping[str, Role | Scopes] = field(default_factory=dict)  # scopes: a custom role
     default_role: Role | None = None  # of a token without a role; None refuses it
     audiences: frozenset[str] = frozenset()  # accepted beside the issuer's own
     required: Mapping[str, frozenset[str]] = field(default_factory=dict)  # claim: its values
@@ -158,6 +159,17 @@ def _role(value: object, field: str) -> Role:
         raise Invalid(field, f"must be one of {', '.join(Role)}") from None
 
 
+def _role_or_scopes(value: object, field: str) -> Role | Scopes:
+    """A role of ours by its name, or a custom one as the list of its scopes."""
+    if not isinstance(value, list):
+        return _role(value, field)
+    named = _words(value, field)
+    if not named or named - {scope.value for scope in ADMIN_SCOPES}:
+        scopes = ", ".join(sorted(scope.value for scope in ADMIN_SCOPES))
+        raise Invalid(field, f"must be a role, or a list of some of {scopes}")
+    return frozenset(Scope(name) for name in named)
+
+
 def _default_role(value: object, field: str) -> Role:
     role = _role(value, field)
     if role is Role.OPERATOR:
@@ -177,7 +189,7 @@ _READERS: dict[str, Callable[[object, str], Any]] = {
     **dict.fromkeys(("tenant", "subject", "role", "audience"), _path),
     "scopes": _paths,
     "tenants": _mapping(parse_tenant_id),
-    "roles": _mapping(_role),
+    "roles": _mapping(_role_or_scopes),
     "default_role": _default_role,
     "audiences": _words,
     "required": _mapping(lambda value, field: _words(_either(value), field)),

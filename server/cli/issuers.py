@@ -130,7 +130,7 @@ async def _checked(text: str, issuer: Issuer) -> dict[str, Any]:
         "tenant": claims.tenant_id,
         "subject": claims.subject_id,
         "role": claims.role,
-        "scopes": sorted(scopes_of_token(claims.role, claims.words)),
+        "scopes": sorted(scopes_of_token(claims.role, claims.words, claims.granted)),
     }
 
 

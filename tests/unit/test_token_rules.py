@@ -9,12 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server import tokens
+from server.auth import scopes_of_token
 from server.jwks import vet_jwks
 from server.jws import read_token
 from server.key_sets import vetted
 from server.refusal import BadCredential
 from tenancy.errors import Invalid
-from tenancy.principal import Role
+from tenancy.principal import SCOPES_OF_ROLE, Role
 from tenancy.token_rules import (
     ALGORITHMS,
     OURS,
@@ -282,6 +283,10 @@ BAD_RULES = [
     ({"tenants": {"": "acme"}}, "rules.tenants"),
     ({"roles": {"x": "boss"}}, "rules.roles.x"),
     ({"roles": {"x": ["admin"]}}, "rules.roles.x"),
+    ({"roles": {"x": []}}, "rules.roles.x"),
+    ({"roles": {"x": ["search", "platform:*"]}}, "rules.roles.x"),
+    ({"roles": {"x": ["threads:debug"]}}, "rules.roles.x"),
+    ({"roles": {"x": ["search", 1]}}, "rules.roles.x"),
     ({"default_role": "operator"}, "rules.default_role"),
     ({"default_role": None}, "rules.default_role"),
     ({"scopes": "scope"}, "rules.scopes"),
@@ -311,7 +316,9 @@ documents = st.fixed_dictionaries(
         **dict.fromkeys(("tenant", "subject", "role", "audience"), paths),
         "scopes": st.lists(st.one_of(steps, st.lists(steps, min_size=1, max_size=3)), max_size=3),
         "tenants": st.dictionaries(names, st.sampled_from(["acme", "globex"])),
-        "roles": st.dictionaries(names, st.sampled_from(list(Role))),
+        "roles": st.dictionaries(
+            names, st.one_of(st.sampled_from(list(Role)), st.just(["search", "chat"]))
+        ),
         "default_role": st.sampled_from(["viewer", "admin"]),
         "audiences": st.lists(names, max_size=3),
         "required": st.dictionaries(names, st.one_of(names, st.lists(names, max_size=2))),
@@ -350,6 +357,50 @@ def test_whatever_a_signed_token_says_is_a_claim_or_a_refusal(said):
     claims = {"iss": idp.url, "exp": SECONDS + 60, **said}
     with suppress(BadCredential):
         assert tokens.parse_claims(claims, idp.issuer(), NOW).tenant_id == ACME
+
+
+CUSTOM = {
+    "support": ["threads:read", "threads:all"],
+    "auditor": ["audit:read", "usage:read"],
+    "staff": "member",
+    "root": "operator",
+}
+
+
+@pytest.mark.parametrize(
+    ("said", "role", "scopes"),
+    [
+        ({"role": "support"}, Role.SERVICE, {"threads:read", "threads:all"}),
+        (
+            {"role": ["support", "auditor", "nobody"]},
+            Role.SERVICE,
+            {"threads:read", "threads:all", "audit:read", "usage:read"},
+        ),
+        ({"role": ["support"], "scope": "threads:read chat"}, Role.SERVICE, {"threads:read"}),
+        ({"role": ["support"], "scope": ""}, Role.SERVICE, set()),
+        ({"role": ["support"], "scope": "threads:debug"}, Role.SERVICE, set()),
+        (
+            {"role": ["staff", "auditor"]},
+            Role.MEMBER,
+            SCOPES_OF_ROLE[Role.MEMBER] | {"audit:read", "usage:read"},
+        ),
+        ({"role": ["root", "auditor"]}, Role.OPERATOR, {"platform:*"}),
+    ],
+)
+def test_a_custom_role_is_a_set_of_scopes(said, role, scopes):
+    record = {"rules": parse_token_rules({"roles": CUSTOM}), "platform": True}
+    idp = Idp("https://custom.example/", record=record)
+    claims = verify(idp.token(**said), idp.issuer())
+    assert claims.role is role
+    assert scopes_of_token(claims.role, claims.words, claims.granted) == scopes
+
+
+@pytest.mark.parametrize("role", ["nobody", "Support", "admin", "member", [], ["nobody"]])
+def test_what_stands_for_no_role_is_none(role):
+    idp = Idp("https://custom.example/", record={"rules": parse_token_rules({"roles": CUSTOM})})
+    with pytest.raises(BadCredential) as refused:
+        verify(idp.token(role=role), idp.issuer())
+    assert "role is unknown" in refused.value.reason
 
 
 def test_the_widest_role_holds():
