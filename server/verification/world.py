@@ -5,7 +5,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -18,6 +18,7 @@ from server.app import create_app
 from server.listener import listening, url_of
 from server.services import Services
 from server.settings import Settings
+from server.slowdown import Slowdown
 from server.stores import Stores
 from server.verification.model import ListeningModels
 from server.verification.rivals import Masked, Observer, Rival
@@ -79,6 +80,9 @@ async def world(settings: Settings, stores: Stores) -> AsyncIterator[World]:
     services = build_services(
         settings, stores.app, stores.redis_url, stores.operator_url, models=models
     )
+    # the strangers here are our own: none is to be slowed down
+    strangers = replace(services.strangers, slowdown=Slowdown(pause=_at_once))
+    services = replace(services, strangers=strangers)
     with made(stores, services.catalogue.specs()) as rivals:
         observer = models.observer = Observer(rivals)
         app = create_app(services, version="verification")
@@ -95,6 +99,10 @@ async def world(settings: Settings, stores: Stores) -> AsyncIterator[World]:
                 yield here
             finally:
                 await _forget_in_redis(here)
+
+
+async def _at_once(_seconds: float) -> None:
+    return None
 
 
 @asynccontextmanager
