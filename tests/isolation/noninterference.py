@@ -113,8 +113,8 @@ class Recorder:
         embedder = type(product.services.models.embedder)
         embed = embedder.embed  # type: ignore[attr-defined]
 
-        async def invoke_noted(gate: Gate, tool: Any, call: Any, tenant: TenantId) -> Any:
-            said = await invoke(gate, tool, call, tenant)
+        async def invoke_noted(gate: Gate, tool: Any, call: Any, tenant: TenantId, own: str) -> Any:
+            said = await invoke(gate, tool, call, tenant, own)
             self.add(tenant, "tool call", orjson.dumps([call, said.content], default=str))
             return said
 

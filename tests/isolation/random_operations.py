@@ -276,9 +276,9 @@ def _listening(found: Crowd) -> AbstractContextManager[Any]:
     """Read along what every tool is called with and what it says."""
     honest = Gate._invoke
 
-    async def invoke(self: Gate, tool: Any, call: Any, tenant_id: TenantId) -> Any:
+    async def invoke(self: Gate, tool: Any, call: Any, tenant_id: TenantId, own: str) -> Any:
         found.look("tool argument", tenant_id, repr(call).encode())
-        said = await honest(self, tool, call, tenant_id)
+        said = await honest(self, tool, call, tenant_id, own)
         found.look("tool answer", tenant_id, repr(said).encode())
         return said
 
