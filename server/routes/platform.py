@@ -50,7 +50,8 @@ class RevocationBody(Body):
 @needs(Scope.PLATFORM)
 async def list_tenants(rooms: Rooms, limit: Limit = LIMIT, cursor: After = None) -> Response:
     """All tenants, by id."""
-    return _page(await rooms.platform.tenants(cursor, limit + 1), limit, "tenant_id")
+    after = None if cursor is None else parse_tenant_id(cursor, "cursor")
+    return _page(await rooms.platform.tenants(after, limit + 1), limit, "tenant_id")
 
 
 @router.get("/v1/tenants/{tenant_id}", response_model=None)
@@ -78,7 +79,8 @@ async def resume_tenant(tenant_id: str, caller: Caller, rooms: Rooms) -> Respons
 @needs(Scope.PLATFORM)
 async def list_issuers(rooms: Rooms, limit: Limit = LIMIT, cursor: After = None) -> Response:
     """The issuers whose tokens are accepted, by URL."""
-    return _page(await rooms.platform.issuers(cursor, limit + 1), limit, "url")
+    after = None if cursor is None else parse_issuer_url(cursor, "cursor")
+    return _page(await rooms.platform.issuers(after, limit + 1), limit, "url")
 
 
 @router.post("/v1/issuers", response_model=None, status_code=201)

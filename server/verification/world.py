@@ -35,6 +35,7 @@ LIMITS = (
     "requests_per_minute concurrent_runs tokens_per_minute tokens_per_day tokens_per_month"
     " documents"
 )
+NAME = re.compile(r"(?P<plan>verify-[0-9a-f]{8})-(?P<letter>[ab])")
 TOKEN = re.compile(rb'"text":"((?:[^"\\]|\\.)*)"')
 
 
@@ -137,6 +138,7 @@ def made(stores: Stores, specs: Collection[ToolSpec]) -> Iterator[tuple[Rival, R
     limits = dict.fromkeys(LIMITS.split(), "-1")
     try:
         with control(stores.owner()) as admin:
+            _erase_leftovers(admin, stores)
             admin.put_plan(new_plan(plan_id, {**limits, "tools": "all"}))
             one, two = (_tenant(admin, tenant_id, plan_id, secret) for tenant_id in tenants)
             for rival in (one, two):
@@ -147,6 +149,16 @@ def made(stores: Stores, specs: Collection[ToolSpec]) -> Iterator[tuple[Rival, R
             for tenant_id in tenants:
                 admin.erase(stores.app, tenant_id)
             admin.forget_plan(plan_id)
+
+
+def _erase_leftovers(admin: Control, stores: Stores) -> None:
+    """What a verification left behind that was killed before its end."""
+    for row in admin.tenants():
+        left = NAME.fullmatch(row["tenant_id"])
+        if left and row["created_at"] < datetime.now(UTC) - LIFE:
+            admin.erase(stores.app, TenantId(row["tenant_id"]))
+            if left["letter"] == "b":
+                admin.forget_plan(PlanId(left["plan"]))
 
 
 def _tenant(admin: Control, tenant_id: TenantId, plan_id: PlanId, secret: str) -> Rival:

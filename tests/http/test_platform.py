@@ -178,6 +178,27 @@ async def test_nothing_is_revoked_in_a_tenant_that_is_not_there(
     assert_problem(await operator.get("/v1/revocations", params={"tenant": "nobody"}), 404)
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/tenants?cursor=%00"),
+        ("GET", "/v1/tenants?cursor=" + "x" * 513),
+        ("GET", "/v1/tenants?limit=0"),
+        ("GET", "/v1/tenants/%00"),
+        ("POST", "/v1/tenants/%00/suspend"),
+        ("GET", "/v1/issuers?cursor=%00"),
+        ("DELETE", "/v1/issuers"),
+        ("DELETE", "/v1/issuers?url=%00"),
+        ("DELETE", "/v1/issuers?url="),
+        ("GET", "/v1/revocations"),
+        ("GET", "/v1/revocations?tenant=%00"),
+        ("GET", "/v1/revocations?tenant=%F0%9F%A6%9C"),
+    ],
+)
+async def test_nonsense_is_invalid(operator: httpx.AsyncClient, method: str, path: str) -> None:
+    assert_problem(await operator.request(method, path), 422)
+
+
 async def test_an_admin_is_no_operator(product: House) -> None:
     async with product.client("acme", "boss", Role.ADMIN) as admin:
         assert_problem(await admin.get("/v1/tenants"), 403)

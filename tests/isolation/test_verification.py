@@ -18,7 +18,8 @@ from server.verification.rivals import Masked, Observer, Rival, canaries_in
 from server.verification.verify import CHECKS, Verdict, verify
 from storage.control import control
 from tenancy.errors import Invalid
-from tenancy.ids import TenantId
+from tenancy.ids import PlanId, TenantId
+from tenancy.plan import new_plan
 from tests.support.house import settings_of
 from tests.support.model_server import ModelServer
 
@@ -90,6 +91,27 @@ def test_a_report_that_was_changed_is_not(verdict: Verdict, change: str) -> None
     with pytest.raises(Invalid) as refused:
         verified(signed, key)
     assert refused.value.field == "FILE"
+
+
+async def test_what_a_killed_verification_left_is_erased_by_the_next(
+    settings: Settings, stores: Stores, owner: psycopg.Connection
+) -> None:
+    plan = PlanId("verify-0badcafe")
+    old, fresh = ("verify-0badcafe-a", "verify-0badcafe-b"), "verify-00000001-a"
+    with control(stores.owner()) as admin:
+        admin.put_plan(new_plan(plan, {}))
+        for name in (*old, fresh):
+            admin.create_tenant(TenantId(name), name, PlanId("free" if name == fresh else plan))
+    owner.execute(
+        "update control.tenants set created_at = now() - interval '2 hours'"
+        " where tenant_id like 'verify-0badcafe-%'"
+    )
+    await verify(settings, stores, to_the_end=False)
+    with control(stores.owner()) as admin:
+        left = [row["tenant_id"] for row in admin.tenants()]
+        assert left == ["acme", "globex", fresh]  # the fresh one may be at work
+        assert [each.plan_id for each in admin.plans()] == ["free", "pro"]
+        admin.erase(stores.app, TenantId(fresh))
 
 
 def rivals() -> tuple[Rival, Rival]:
