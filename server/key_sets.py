@@ -1,5 +1,10 @@
 """An issuer's keys, wherever they are kept."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
 from server.jwks import KeySet, vet_jwks
 from server.jwks_store import JwksStore, Unfetched, fetch_https, fetched_keys, parse_jwks_url
 from server.refusal import BadCredential
@@ -48,9 +53,20 @@ async def require_keys(issuer: Issuer, *, jwks_url: str = "jwks_url") -> None:
     """
     if issuer.jwks_url is None:
         vet_jwks(issuer.jwks, algorithms=issuer.rules.algorithms)
+        _require_storable(issuer.jwks)
         return
     parse_jwks_url(issuer.jwks_url, jwks_url)
     try:
         await fetched_keys(issuer, fetch_https)
     except Unfetched as why:
         raise Invalid(jwks_url, f"gives no usable key set: {why}") from None
+
+
+def _require_storable(jwks: Mapping[str, Any]) -> None:
+    """A member that nobody knows may hold what no database takes."""
+    try:
+        storable = b"\\u0000" not in orjson.dumps(dict(jwks))
+    except TypeError:  # half a surrogate, or a number beyond 64 bits
+        storable = False
+    if not storable:
+        raise Invalid("jwks", "must hold no NUL, lone surrogate or number beyond 64 bits")

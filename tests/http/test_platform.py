@@ -119,6 +119,12 @@ BAD = {
     "for a tenant that cannot be": {**ISSUER, "tenants": ["No body"]},
     "no name": {**ISSUER, "url": " "},
     "a name with a NUL": {**ISSUER, "url": "https://id\0"},
+    "a key with a NUL": {**ISSUER, "jwks": {"keys": [{**KEYS["keys"][0], "note": "\0"}]}},
+    "a key with a kid of a NUL": {**ISSUER, "jwks": {"keys": [{**KEYS["keys"][0], "kid": "\0"}]}},
+    "a key with a huge number": {**ISSUER, "jwks": {"keys": [{**KEYS["keys"][0], "n": 2**70}]}},
+    "keys beside a NUL": {**ISSUER, "jwks": {**KEYS, "\0": 1}},
+    "an audience with a NUL": {**ISSUER, "audience": "\0"},
+    "rules with a NUL": {**ISSUER, "rules": {"required": {"azp": ["\0"]}}},
     "unknown rules": {**ISSUER, "rules": {"colour": "blue"}},
     "a field too many": {**ISSUER, "development": True},
 }
