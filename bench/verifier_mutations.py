@@ -72,7 +72,9 @@ MUTATIONS = (
     Mutation("server/claims.py", "if not isinstance(token_id, str):", "if False:"),
     Mutation("server/claims.py", "or value not in rules.tenants", ""),
     Mutation("server/claims.py", "return rules.tenants[value]", "return TenantId(value)"),
-    Mutation("server/claims.py", "widest(known)", "widest(Role)"),
+    Mutation("server/claims.py", "widest(each for each in known", "widest(each for each in Role"),
+    Mutation("server/auth.py", "frozenset() if role is Role.OPERATOR else granted", "granted"),
+    Mutation("server/auth.py", "whole if words is None else whole & named", "whole"),
     Mutation("server/claims.py", "frozenset.intersection(*named)", "frozenset.union(*named)"),
     Mutation("server/claims.py", 'raise BadCredential("the role', 'return Role.ADMIN  # ("the'),
     # the keys
