@@ -33,7 +33,7 @@ class Mutation:
 MUTATIONS = (
     # the text
     Mutation("server/jws.py", "if len(text) > MAX_TOKEN_CHARACTERS:", "if False:"),
-    Mutation("server/jws.py", "if base64.urlsafe_b64encode(decoded)", "if False and (decoded)"),
+    Mutation("server/jws.py", "if encode_segment(decoded) != text:", "if False:"),
     Mutation("server/jws.py", "if len(members) != len(pairs):", "if False:"),
     Mutation("server/jws.py", "parse_constant=_refuse_constant", "parse_constant=float"),
     Mutation("server/jws.py", "(ValueError, RecursionError)", "ValueError"),

@@ -1,6 +1,5 @@
 """The development issuer: signs tokens with a secret of the data directory's own."""
 
-import base64
 import os
 import secrets
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ import jwt
 import orjson
 
 from server.jwks import vet_jwks
+from server.jws import encode_segment
 from tenancy.credentials import Issuer
 from tenancy.errors import Invalid, Misconfigured
 from tenancy.ids import SubjectId, TenantId
@@ -89,7 +89,7 @@ def _create(path: Path) -> None:
 
 
 def _new_key_set() -> dict[str, Any]:
-    secret = base64.urlsafe_b64encode(secrets.token_bytes(SECRET_BYTES)).rstrip(b"=").decode()
+    secret = encode_segment(secrets.token_bytes(SECRET_BYTES))
     return {"keys": [{"kty": "oct", "alg": ALGORITHM, "kid": uuid4().hex, "k": secret}]}
 
 

@@ -41,7 +41,7 @@ def decode_segment(text: str) -> bytes:
     """Decode base64url in its one canonical spelling; raises `ValueError` for any other."""
     decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
     # The decoder skips what it does not know; the encoder knows one spelling.
-    if base64.urlsafe_b64encode(decoded).rstrip(b"=") != text.encode():
+    if encode_segment(decoded) != text:
         raise ValueError("not canonical base64url")
     return decoded
 

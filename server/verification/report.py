@@ -1,6 +1,5 @@
 """The report of a verification, signed, so that whoever reads it later knows where it is from."""
 
-import base64
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -10,7 +9,7 @@ import jwt
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from server.jws import decode_segment, strict_json
+from server.jws import decode_segment, encode_segment, strict_json
 from server.verification.verify import CHECKS, Verdict
 from tenancy.errors import Invalid
 
@@ -69,8 +68,7 @@ def secret_of(text: str) -> bytes:
 
 
 def _public(key: Ed25519PrivateKey) -> dict[str, str]:
-    raw = key.public_key().public_bytes_raw()
-    x = base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+    x = encode_segment(key.public_key().public_bytes_raw())
     return {"kty": "OKP", "crv": "Ed25519", "x": x}
 
 
