@@ -1,7 +1,6 @@
 """The whole product in one process: real stores, a scripted model, real HTTP."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ import uvicorn
 
 from server.app import create_app
 from server.dev_issuer import DevIssuer, load_or_create
+from server.listener import listening, url_of
 from server.services import Services
 from server.settings import Settings
 from server.slowdown import Slowdown
@@ -121,22 +121,18 @@ async def house(
     services = _unhurried(
         build_services(settings, stores.app, stores.redis_url, stores.operator_url), pauses
     )
-    listener = socket.create_server(("127.0.0.1", 0))
-    # asyncio does this for sockets it makes; a kernel that waits for an ACK adds 40 ms an answer
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    app = create_app(services, version="test")
-    config = uvicorn.Config(app, lifespan="on", log_config=None, proxy_headers=False)
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server._serve([listener]))  # serve() would take our signals
-    while not server.started:
-        if serving.done():
-            serving.result()
-        await asyncio.sleep(0.01)
-    issuer = load_or_create(folder, settings.audience)
-    try:
-        yield House(url, services, stores, settings, model, issuer, pauses)
-    finally:
-        server.should_exit = True
-        await serving
-        listener.close()
+    with listening("127.0.0.1", 0) as listener:
+        app = create_app(services, version="test")
+        config = uvicorn.Config(app, lifespan="on", log_config=None, proxy_headers=False)
+        server = uvicorn.Server(config)
+        serving = asyncio.create_task(server._serve([listener]))  # serve() would take our signals
+        while not server.started:
+            if serving.done():
+                serving.result()
+            await asyncio.sleep(0.01)
+        issuer = load_or_create(folder, settings.audience)
+        try:
+            yield House(url_of(listener), services, stores, settings, model, issuer, pauses)
+        finally:
+            server.should_exit = True
+            await serving
