@@ -17,6 +17,7 @@ from tenancy.principal import Role, Scope
 from tests.http.speech import admin_of, answer
 from tests.support.house import House, house
 from tests.support.model_server import ModelServer, Reply
+from tests.support.plugins import installed
 
 PLUGIN = '''
 from langchain_core.runnables import RunnableConfig
@@ -40,15 +41,8 @@ HEADER = "eyJhbGciOiJFZERTQSIs"  # how each of our transaction tokens begins
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A third party's package, installed as pip would: a module and its entry point."""
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "edge_tools.py").write_text(PLUGIN)
-    metadata = folder / "edge_tools-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: edge-tools\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[tenantry.tools]\nedge = edge_tools:tools\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
+    """A third party's package."""
+    with installed(tmp_path_factory.mktemp("site"), "edge", PLUGIN) as folder:
         yield folder
 
 

@@ -20,6 +20,7 @@ from tests.http.speech import (
 )
 from tests.support.house import House, house
 from tests.support.model_server import ModelServer, Reply
+from tests.support.plugins import installed
 
 PLUGIN = '''
 import time
@@ -57,15 +58,8 @@ BUILT_INS = ["current_time", "search_documents"]
 
 @pytest.fixture(scope="module")
 def plugin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A third party's package, installed as pip would: a module and its entry point."""
-    folder = tmp_path_factory.mktemp("site")
-    (folder / "trial_tools.py").write_text(PLUGIN)
-    metadata = folder / "trial_tools-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: trial-tools\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text("[tenantry.tools]\ntrial = trial_tools:tools\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(folder))
+    """A third party's package."""
+    with installed(tmp_path_factory.mktemp("site"), "trial", PLUGIN) as folder:
         yield folder
 
 
