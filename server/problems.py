@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from server.faults import FieldError, faults_of, readable
 from tenancy.errors import (
+    BreakerOpen,
     Conflict,
     Forbidden,
     Invalid,
@@ -160,6 +161,8 @@ def _headers_of(error: TenantryError) -> Mapping[str, str]:
     if isinstance(error, NotAuthenticated):
         return {"WWW-Authenticate": "Bearer"}
     if isinstance(error, ThreadBusy | QuotaExceeded | Unavailable):
+        return {"Retry-After": retry_after(error.retry_after)}
+    if isinstance(error, BreakerOpen) and error.retry_after is not None:
         return {"Retry-After": retry_after(error.retry_after)}
     return {}
 

@@ -16,8 +16,10 @@ TenantryError                        what the edges catch; nothing else is meant
 │   └── QuotaExceeded                429  says which limit and when to come back
 └── Failure                          it was allowed, and something broke
     ├── Unavailable                  503  Postgres or Redis is away
+    │   └── Overloaded               503  no room at the model in time: nothing was done
     ├── ModelFailed                  502  the model endpoint answered nonsense or an error
-    │   └── ModelTimeout             504  the model endpoint was silent
+    │   ├── ModelTimeout             504  the model endpoint was silent
+    │   └── BreakerOpen              502  it kept failing for this tenant, and is left alone for now
     ├── IsolationBreach              500  something of another tenant turned up: the run was killed
     ├── LeaseLost                    500  another process took the thread over
     └── Misconfigured                 -   start-up stops with one line and exit 2
@@ -124,12 +126,43 @@ class Unavailable(Failure):
         self.retry_after = retry_after
 
 
+class Overloaded(Unavailable):
+    """The model has no room now."""
+
+
 class ModelFailed(Failure):
     """The model endpoint failed."""
+
+    def __init__(
+        self,
+        detail: str | None = None,
+        *,
+        status: int | None = None,
+        retry_after: timedelta | None = None,
+        began: bool = False,
+        received: int = 0,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status  # what the endpoint answered, where it answered
+        self.retry_after = retry_after  # what it asked for
+        self.began = began  # text of an answer had been passed on: it cannot be asked again
+        self.received = received  # bytes of an answer that came, which the endpoint counts
+
+    @property
+    def at_fault(self) -> bool:
+        """Whether the endpoint is to blame: a request it found wrong says nothing about it."""
+        return self.status is None or self.status == 429 or self.status >= 500
 
 
 class ModelTimeout(ModelFailed):
     """The model endpoint did not answer in time."""
+
+
+class BreakerOpen(ModelFailed):
+    """The model kept failing: it is left alone for a while."""
+
+    def __init__(self, retry_after: timedelta) -> None:
+        super().__init__(retry_after=retry_after)
 
 
 class IsolationBreach(Failure):

@@ -31,6 +31,11 @@ def parse_plan_id(text: object, field: str = "plan") -> PlanId:
     return PlanId(_name(text, field))
 
 
+def parse_cell_id(text: object, field: str = "cell") -> str:
+    """Return `text` as the name of a cell; raises `Invalid` for anything else."""
+    return _name(text, field)
+
+
 def parse_subject_id(text: object, field: str = "subject") -> SubjectId:
     """Return `text` as a subject: 1 to 256 printable characters; raises `Invalid`."""
     if isinstance(text, str) and 0 < len(text) <= MAX_SUBJECT_CHARACTERS and text.isprintable():

@@ -1,12 +1,12 @@
 """A customer organisation: the isolation boundary."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tenancy.errors import Invalid, NotAuthenticated, TenantSuspended
-from tenancy.ids import TenantId
-from tenancy.plan import Plan
+from tenancy.ids import SubjectId, TenantId
+from tenancy.plan import Plan, change_plan
 from tenancy.principal import Principal, Role
 from tenancy.revocation import NOTHING_REVOKED, Revocations
 
@@ -37,7 +37,10 @@ class ToolSetting:
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """A tenant with its plan and preferences, as known to every process."""
+    """A tenant with its plan and preferences, as known to every process.
+
+    `plan` has the tenant's `own_limits` applied already; `user_limits` are those of single users.
+    """
 
     tenant_id: TenantId
     display_name: str
@@ -47,6 +50,13 @@ class Tenant:
     preferences: Mapping[str, str] = field(default_factory=dict)
     tools: Mapping[str, ToolSetting] = field(default_factory=dict)
     revocations: Revocations = NOTHING_REVOKED
+    user_limits: Mapping[SubjectId, Mapping[str, str]] = field(default_factory=dict)
+    own_limits: Mapping[str, str] = field(default_factory=dict)
+
+    def for_user(self, subject_id: SubjectId) -> "Tenant":
+        """The tenant with the limits of this user in its plan."""
+        own = self.user_limits.get(subject_id)
+        return replace(self, plan=change_plan(self.plan, own)) if own else self
 
     def require_served(self, principal: Principal) -> None:
         """Raise `NotAuthenticated` for a revoked credential, `TenantSuspended` for a suspension."""

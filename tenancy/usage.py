@@ -20,9 +20,22 @@ class Meter(StrEnum):
     EMBEDDING_TOKENS = "embedding_tokens"
 
 
+class Noise(StrEnum):
+    """What a tenant may do too much of, in the eyes of an operator."""
+
+    TOKENS = "tokens"
+    RUNS = "runs"
+    TOOL_CALLS = "tool_calls"
+    REFUSED = "refused"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True, slots=True)
 class UsageEvent:
-    """`quantity` units of `meter`. The id is deterministic, so a retry never counts twice."""
+    """`quantity` units of `meter`. The id is deterministic, so a retry never counts twice.
+
+    `cost` is in micro-units of a minor unit of the deployment's currency.
+    """
 
     event_id: UUID
     meter: Meter
@@ -31,6 +44,7 @@ class UsageEvent:
     run_id: RunId | None
     subject_id: SubjectId
     created_at: datetime
+    cost: int = 0
 
 
 def usage_event_id(source: UUID, meter: Meter, part: str) -> UUID:

@@ -32,8 +32,11 @@ STATUS = {
     errors.ThreadQuarantined(): 409,
     errors.QuotaExceeded("tokens", 9 * SECOND): 429,
     errors.Unavailable(): 503,
+    errors.Overloaded(): 503,
     errors.ModelFailed(): 502,
+    errors.BreakerOpen(3 * SECOND): 502,
     errors.ModelTimeout(): 504,
+    errors.BreakerOpen(9 * SECOND): 502,
     errors.IsolationBreach("search", "globex"): 500,
     errors.LeaseLost("fence 7 of run 12"): 500,
     errors.Misconfigured("DATABASE_URL=postgres://secret"): 500,
@@ -78,6 +81,7 @@ def test_retry_after_is_whole_seconds_rounded_up(wait, seconds):
         errors.ThreadBusy(wait),
         errors.QuotaExceeded("tokens", wait),
         errors.Unavailable(retry_after=wait),
+        errors.BreakerOpen(wait),
     ):
         assert problem_of(error).headers["Retry-After"] == seconds
 

@@ -9,12 +9,16 @@ from hypothesis import strategies as st
 
 from tenancy.plan import FREE, PRO
 from tenancy.quota import (
+    Level,
     Period,
+    Rate,
     Standing,
     Verdict,
     budgets_of,
+    limits_users,
     period_end,
     period_key,
+    period_start,
     rate_limit_headers,
     rate_of,
     token_bound,
@@ -54,6 +58,14 @@ def test_a_period_ends_where_the_calendar_says(period: Period, now: str, end: st
 
 @pytest.mark.parametrize("period", Period)
 @given(now=instants)
+def test_a_period_starts_when_the_one_before_ends(period: Period, now: datetime) -> None:
+    start = period_start(period, now)
+    assert start <= now
+    assert period_end(period, start - timedelta(microseconds=1)) == start
+
+
+@pytest.mark.parametrize("period", Period)
+@given(now=instants)
 def test_a_period_ends_when_its_key_changes(period: Period, now: datetime) -> None:
     end = period_end(period, now)
     assert now < end
@@ -75,12 +87,29 @@ def test_period_keys_of_different_periods_differ() -> None:
     assert [period_key(period, NOON) for period in Period] == ["202611231200", "20261123", "202611"]
 
 
-def test_a_plan_has_three_budgets_shortest_first() -> None:
-    assert [(b.period, b.limit) for b in budgets_of(FREE)] == [
-        (Period.MINUTE, 20_000),
-        (Period.DAY, 100_000),
-        (Period.MONTH, 1_000_000),
-    ]
+def test_a_plan_has_budgets_of_tokens_and_money_for_tenant_and_user() -> None:
+    plan = replace(FREE, money_per_day=500, user_tokens_per_day=7, user_money_per_month=9)
+    limited = {budget.name: budget.limit for budget in budgets_of(plan) if budget.limit >= 0}
+    assert limited == {
+        "tokens per minute": 20_000,
+        "tokens per day": 100_000,
+        "tokens per month": 1_000_000,
+        "money per day": 500,
+        "user tokens per day": 7,
+        "user money per month": 9,
+    }
+    assert [b.period for b in budgets_of(plan)] == list(Period) * 4
+
+
+def test_users_are_limited_where_one_of_their_budgets_is() -> None:
+    assert not limits_users(replace(FREE, user_requests_per_minute=5))
+    assert limits_users(replace(FREE, user_money_per_day=5))
+
+
+def test_a_user_has_a_rate_of_its_own() -> None:
+    plan = replace(FREE, user_requests_per_minute=60, user_burst=2)
+    assert rate_of(plan, Level.USER) == Rate(timedelta(seconds=1), 2)
+    assert rate_of(FREE, Level.USER).interval is None
 
 
 def test_a_rate_gives_a_place_back_every_minute_over_the_rate() -> None:
