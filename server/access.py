@@ -87,7 +87,7 @@ class ScopedRoute(APIRoute):
     @property
     def operation(self) -> str:
         """The route's name in the audit: `POST /v1/chat`."""
-        return f"{min(self.methods or ['GET'])} {self.path}"
+        return f"{min(self.methods or ['GET'])} {self.path_format}"
 
 
 async def _has_body(request: Request) -> bool:

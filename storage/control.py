@@ -1,23 +1,25 @@
 """The control database as the owner role: what an operator changes from a terminal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-import orjson
 import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from storage.directory import issuer_row, plan_of
+from storage.directory import issuer_row
+from storage.limits import document, limits_of, plan_of, plan_row, require_done
 from storage.postgres import Row, translated
 from storage.queries import query
 from storage.seal import AppDatabase, SealKey
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Conflict, NotFound
-from tenancy.ids import KeyId, PlanId, TenantId
-from tenancy.plan import SHIPPED, Plan
+from tenancy.ids import KeyId, PlanId, SubjectId, TenantId
+from tenancy.limits import Limits, Said
+from tenancy.plan import SHIPPED, Plan, change_plan, new_plan
+from tenancy.price import Price
 from tenancy.tenant import TenantStatus
 
 
@@ -30,20 +32,26 @@ class Control:
     def seed(self) -> None:
         """Store the shipped plans that are not there yet; edited ones stay as they are."""
         for plan in SHIPPED:
-            self._run("seed_plan", asdict(plan) | _lists(plan))
+            self._run("seed_plan", plan_row(plan))
 
     def plans(self) -> list[Plan]:
         """All plans."""
-        return [plan_of(row) for row in self._all("list_plans", {})]
+        return [plan_of(**row) for row in self._all("list_plans", {})]
 
     def plan(self, plan_id: PlanId) -> Plan | None:
         """One plan, if there is one."""
-        rows = self._all("get_plan", {"plan_id": plan_id})
-        return plan_of(rows[0]) if rows else None
+        return self._plan("get_plan", plan_id)
 
     def put_plan(self, plan: Plan) -> None:
         """Store a plan, new or changed."""
-        self._run("put_plan", asdict(plan) | _lists(plan))
+        self._run("put_plan", plan_row(plan))
+
+    def change_plan(self, plan_id: PlanId, said: Said) -> Plan:
+        """Create or change a plan; raises `Invalid`."""
+        known = self._plan("lock_plan", plan_id)
+        plan = new_plan(plan_id, said) if known is None else change_plan(known, said)
+        self.put_plan(plan)
+        return plan
 
     def create_tenant(self, tenant_id: TenantId, display_name: str, plan_id: PlanId) -> Row:
         """Make a tenant; raises `Conflict` for a taken id, `NotFound` for an unknown plan."""
@@ -72,8 +80,9 @@ class Control:
             name = sql.Identifier("tenantry", table["name"])
             statement = sql.SQL("delete from {} where tenant_id = %s").format(name)
             self._conn.execute(statement, [tenant_id])
-        for what in ("forget_keys", "forget_tools", "forget_revocations", "forget_tenant"):
+        for what in ("forget_keys", "forget_tools", "forget_revocations", "forget_user_limits"):
             self._run(what, {"tenant_id": tenant_id})
+        self._run("forget_tenant", {"tenant_id": tenant_id})
 
     def forget_plan(self, plan_id: PlanId) -> None:
         """Delete a plan that no tenant is on."""
@@ -96,8 +105,39 @@ class Control:
 
     def set_preferences(self, tenant_id: TenantId, preferences: Mapping[str, str]) -> None:
         """Merge preferences into a tenant's; an empty one is removed."""
-        text = orjson.dumps(dict(preferences)).decode()
+        text = document(preferences)
         self._run("set_preferences", {"tenant_id": tenant_id, "preferences": text})
+
+    def limits(self, tenant_id: TenantId) -> Limits:
+        """All that bounds a tenant; raises `NotFound`."""
+        self.tenant(tenant_id)
+        [row] = self._all("limits_of", {"tenant_id": tenant_id})
+        return limits_of(row)
+
+    def limit(self, tenant_id: TenantId, said: Said, subject_id: SubjectId | None = None) -> Limits:
+        """Merge limits into a tenant's own or a user's; an empty one is removed.
+
+        Raises `NotFound`, and `Conflict` for too many users.
+        """
+        self.tenant(tenant_id)
+        params = {"tenant_id": tenant_id, "subject_id": subject_id, "said": document(said)}
+        [row] = self._all("limit_tenant" if subject_id is None else "limit_user", params)
+        require_done(row)
+        return self.limits(tenant_id)
+
+    def prices(self) -> list[Price]:
+        """All prices, by model."""
+        return [Price(**row) for row in self._all("list_prices", {})]
+
+    def put_price(self, price: Price) -> None:
+        """Say what a model costs."""
+        self._run("put_price", asdict(price))
+
+    def remove_price(self, model: str) -> None:
+        """Remove a price; raises `NotFound`."""
+        [row] = self._all("remove_price", {"model": model})
+        if not row["done"]:
+            raise NotFound(f"There is no price of {model}.")
 
     def put_issuer(self, issuer: Issuer) -> None:
         """Register an issuer, new or changed."""
@@ -154,8 +194,7 @@ class Control:
         self, tenant_id: TenantId, tool: str, configuration: Mapping[str, str]
     ) -> None:
         """Merge settings into a tool's for a tenant; an empty one is removed."""
-        text = orjson.dumps(dict(configuration)).decode()
-        params = {"tenant_id": tenant_id, "tool": tool, "configuration": text}
+        params = {"tenant_id": tenant_id, "tool": tool, "configuration": document(configuration)}
         self._run("configure_tool", params)
 
     def add_key(self, key: ApiKey, digest: bytes) -> None:
@@ -187,6 +226,10 @@ class Control:
         if not self._run("revoke_key", {"key_id": key_id}):
             raise NotFound(f"There is no key {key_id}.")
 
+    def _plan(self, name: str, plan_id: PlanId) -> Plan | None:
+        rows = self._all(name, {"plan_id": plan_id})
+        return plan_of(**rows[0]) if rows else None
+
     def _run(self, name: str, params: Mapping[str, Any]) -> int:
         return self._conn.execute(query(name, "admin").sql, params).rowcount
 
@@ -199,7 +242,3 @@ def control(owner_url: str) -> Iterator[Control]:
     """The control database in one transaction; raises `Unavailable`."""
     with translated(), psycopg.connect(owner_url, row_factory=dict_row, connect_timeout=5) as conn:
         yield Control(conn)
-
-
-def _lists(plan: Plan) -> dict[str, Sequence[str]]:
-    return {"models": list(plan.models), "tools": list(plan.tools)}

@@ -8,12 +8,13 @@ import orjson
 import psycopg
 import structlog
 
+from storage.limits import limits_of
 from storage.postgres import Connection, Pool, Row, repeated, translated
 from storage.queries import Query, query
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Invalid, Unavailable
-from tenancy.ids import KeyId, PlanId, SubjectId, TenantId
-from tenancy.plan import Plan
+from tenancy.ids import KeyId, SubjectId, TenantId
+from tenancy.price import Price, Prices
 from tenancy.principal import Role
 from tenancy.revocation import Revocations
 from tenancy.tenant import Tenant, TenantStatus, ToolSetting
@@ -58,6 +59,10 @@ class Directory:
     async def api_key(self, digest: bytes) -> ApiKey | None:
         """The key with this digest."""
         return await self._cached(("key", digest), lambda: self._api_key(digest))
+
+    async def prices(self) -> Prices:
+        """The price of each model that has one."""
+        return await self._cached(("prices", None), self._prices) or {}
 
     async def watch(self) -> None:
         """Follow the changes until cancelled: announced ones at once, missed ones by looking."""
@@ -134,6 +139,12 @@ class Directory:
         row = await self._read(query("authenticate_key"), {"digest": digest})
         return key_of(row) if row else None
 
+    async def _prices(self) -> Prices:
+        row = await self._read(query("price_records"), self._pool.database.platform_entry())
+        if row is None:  # no seal of ours holds: what cannot be read is not free
+            raise Unavailable
+        return {model: Price(model, *nanos) for model, nanos in row["prices"].items()}
+
     async def ready(self) -> None:
         """Raise `Unavailable` unless the database answers now."""
         if await self._read(query("control_version"), {}) is None:
@@ -142,16 +153,18 @@ class Directory:
 
 def tenant_of(row: Row) -> Tenant:
     """A row of `tenant_record` as a tenant."""
-    tools = row["tools"] or {}
+    tools, limits = row["tools"] or {}, limits_of(row)
     return Tenant(
         tenant_id=TenantId(row["tenant_id"]),
         display_name=row["display_name"],
         status=TenantStatus(row["status"]),
-        plan=plan_of(row["plan"]),
+        plan=limits.plan,
         cell_id=row["cell_id"],
         preferences=row["preferences"],
         tools={name: ToolSetting(s["enabled"], s["configuration"]) for name, s in tools.items()},
         revocations=revocations_of(row["revocations"] or [], row["revoked_keys"] or []),
+        user_limits=limits.users,
+        own_limits=limits.own,
     )
 
 
@@ -164,12 +177,6 @@ def revocations_of(rows: Sequence[Row], keys: Sequence[object]) -> Revocations:
         credentials=frozenset(f"key:{key}" for key in keys),
         tokens=frozenset((f"issuer:{row['issuer']}", row["token"]) for row in rows if row["token"]),
     )
-
-
-def plan_of(row: Row) -> Plan:
-    """A row of `control.plans` as a plan."""
-    lists = {"models": tuple(row["models"]), "tools": tuple(row["tools"])}
-    return Plan(**{**row, **lists, "plan_id": PlanId(row["plan_id"])})
 
 
 def issuer_of(row: Row) -> Issuer:

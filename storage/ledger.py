@@ -14,6 +14,7 @@ from storage.queries import call, query
 from tenancy.audit import AuditEvent, Outcome
 from tenancy.ids import RunId, SubjectId, TenantId, ThreadId
 from tenancy.page import Cursor
+from tenancy.quota import Claim, Period, period_start
 from tenancy.text import clean
 from tenancy.usage import UsageEvent
 
@@ -39,6 +40,7 @@ def _usage_row(event: UsageEvent) -> dict[str, Any]:
         "run_id": event.run_id,
         "subject_id": event.subject_id,
         "created_at": event.created_at,
+        "cost": event.cost,
     }
 
 
@@ -113,10 +115,53 @@ class PostgresLedger:
             cell = self._cells.for_tenant(tenant_id)
             await cell.call(call("record"), tenant_id, {"rows": dump(rows)})
 
+    async def record_first(self, tenant_id: TenantId, event: AuditEvent) -> bool:
+        """Insert an event that several processes may have, unless one of them did; whether we did.
+
+        Each writer's event needs attributes of its own. Events of runs are none of these.
+        """
+        cell = self._cells.for_tenant(tenant_id)
+        params = {"event": dump(_audit_row(event))}
+        [row] = await cell.call(call("record_first"), tenant_id, params)
+        return bool(row["first"])
+
     async def usage(self, tenant_id: TenantId, start: datetime, end: datetime) -> list[Row]:
-        """Quantities per meter and model from `start` on and before `end`."""
+        """Quantities and costs per meter and model from `start` on and before `end`."""
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
             return await conn.fetch(query("sum_usage"), {"from": start, "to": end})
+
+    async def booked(
+        self,
+        tenant_id: TenantId,
+        now: datetime,
+        *,
+        subject_id: SubjectId | None = None,
+        without: Sequence[RunId] = (),
+    ) -> dict[SubjectId, list[Claim]]:
+        """What each user's model calls took in the minute, day and month of `now`.
+
+        `without` names runs to leave out.
+        """
+        starts = {str(period): period_start(period, now) for period in Period}
+        params = {**starts, "subject_id": subject_id, "without": list(without)}
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            rows = await conn.fetch(query("booked_usage"), params)
+        return {
+            SubjectId(row["subject_id"]): [
+                Claim(row[f"{period}_tokens"], row[f"{period}_micros"]) for period in Period
+            ]
+            for row in rows
+        }
+
+    async def spent(
+        self, tenant_id: TenantId, subject_id: SubjectId | None, now: datetime
+    ) -> list[Claim]:
+        """What the tenant, or a user of it, took in the minute, day and month of `now`."""
+        booked = await self.booked(tenant_id, now, subject_id=subject_id)
+        return [
+            Claim(sum(c.tokens for c in claims), sum(c.micros for c in claims))
+            for claims in zip(*booked.values(), strict=True)
+        ] or [Claim(0)] * len(Period)
 
     async def audit(
         self, tenant_id: TenantId, after: Cursor | None, limit: int

@@ -3,18 +3,34 @@
 The server's role reaches none of it: what gets SQL onto its connections reaches none of it either.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from storage.directory import issuer_row
-from storage.postgres import Pool, Row, repeated, translated
+from storage.limits import document, limits_of, plan_of, plan_row, require_done
+from storage.postgres import (
+    ANSWER_SECONDS,
+    STATEMENT_SECONDS,
+    Connection,
+    Pool,
+    Row,
+    repeated,
+    translated,
+)
 from storage.queries import query
 from storage.seal import AppDatabase
 from tenancy.credentials import Issuer
 from tenancy.errors import NotFound, Unavailable
-from tenancy.ids import TenantId
+from tenancy.ids import PlanId, SubjectId, TenantId
+from tenancy.limits import Limits, Said
+from tenancy.plan import Plan, change_plan, new_plan
+from tenancy.price import Price
 from tenancy.tenant import TenantStatus
+from tenancy.usage import Noise
+
+T = TypeVar("T")
 
 POOL_SIZE = 2
 NO_OPERATOR = "This server has no database role for operators: TENANTRY_OPERATOR_DATABASE_URL."
@@ -55,6 +71,53 @@ class Platform:
         await self._done("set_status", {"tenant_id": tenant_id, "status": status})
         return await self.tenant(tenant_id)
 
+    async def limits(self, tenant_id: TenantId) -> Limits:
+        """All that bounds a tenant; raises `NotFound`."""
+        rows = await self._all("limits_of", {"tenant_id": tenant_id})
+        if not rows:
+            raise NotFound
+        return limits_of(rows[0])
+
+    async def limit(self, tenant_id: TenantId, said: Said, subject_id: SubjectId | None) -> Limits:
+        """Merge limits into a tenant's own or a user's; an empty one is removed.
+
+        Raises `NotFound`, and `Conflict` for too many users.
+        """
+        params = {"tenant_id": tenant_id, "subject_id": subject_id, "said": document(said)}
+        [row] = await self._all("limit_tenant" if subject_id is None else "limit_user", params)
+        require_done(row)
+        return await self.limits(tenant_id)
+
+    async def plans(self, after: PlanId | None, limit: int) -> list[Plan]:
+        """Plans by name."""
+        rows = await self._all("list_plans", {"after": after, "limit": limit})
+        return [plan_of(**row) for row in rows]
+
+    async def change_plan(self, plan_id: PlanId, said: Said) -> tuple[Plan, bool]:
+        """Create or change a plan, and whether it is new; raises `Invalid`."""
+
+        async def change(conn: Connection) -> tuple[Plan, bool]:
+            async with conn.transaction():
+                rows = await _fetch(conn, "lock_plan", {"plan_id": plan_id})
+                plan = change_plan(plan_of(**rows[0]), said) if rows else new_plan(plan_id, said)
+                await _fetch(conn, "put_plan", plan_row(plan))
+            return plan, not rows
+
+        return await self._with_connection(change)
+
+    async def prices(self, after: str | None, limit: int) -> list[Price]:
+        """Prices by model."""
+        rows = await self._all("list_prices", {"after": after, "limit": limit})
+        return [Price(**row) for row in rows]
+
+    async def put_price(self, price: Price) -> None:
+        """Say what a model costs."""
+        await self._all("put_price", asdict(price))
+
+    async def remove_price(self, model: str) -> None:
+        """Remove a price; raises `NotFound`."""
+        await self._done("remove_price", {"model": model})
+
     async def issuers(self, after: str | None, limit: int) -> list[Row]:
         """Registered issuers by URL."""
         return await self._all("list_issuers", {"after": after, "limit": limit})
@@ -82,20 +145,38 @@ class Platform:
         revoked_at: datetime = row["revoked_at"]
         return revoked_at
 
+    async def noisiest(self, since: datetime, by: Noise, limit: int) -> list[Row]:
+        """What tenants did since a time, most of `by` first; `share` is of everybody's tokens."""
+        params = {"since": since, "by": by, "limit": limit}
+        return await self._all("list_noisiest", params, patience=STATEMENT_SECONDS)
+
     async def _done(self, name: str, params: Mapping[str, Any]) -> None:
         [row] = await self._all(name, params)
         if not row["done"]:
             raise NotFound
 
-    async def _all(self, name: str, params: Mapping[str, Any]) -> list[Row]:
+    async def _all(
+        self, name: str, params: Mapping[str, Any], *, patience: float = ANSWER_SECONDS
+    ) -> list[Row]:
+        return await self._with_connection(lambda conn: _fetch(conn, name, params), patience)
+
+    async def _with_connection(
+        self, work: Callable[[Connection], Awaitable[T]], patience: float = ANSWER_SECONDS
+    ) -> T:
+        """What `work` returns; it is done again where it finds its connection dead."""
         pool = self._pool
         if not pool:
             raise Unavailable(NO_OPERATOR)
 
-        async def attempt() -> list[Row]:
+        async def attempt() -> T:
             async with pool.connection() as conn:
-                cursor = await conn.execute(query(name, "platform").sql, params)
-                return await cursor.fetchall()
+                conn.patience = patience
+                return await work(conn)
 
         with translated():
             return await repeated(pool, attempt)
+
+
+async def _fetch(conn: Connection, name: str, params: Mapping[str, Any]) -> list[Row]:
+    cursor = await conn.execute(query(name, "platform").sql, params)
+    return await cursor.fetchall()

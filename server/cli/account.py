@@ -9,7 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from server.cli import app
-from server.cli.terminal import DataDir, Json, TenantName, show
+from server.cli.terminal import DataDir, Json, TenantName, say, settings_for, show
+from tenancy.price import minor_units
 
 audit = typer.Typer(help="Read the audit of a tenant.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
@@ -19,12 +20,14 @@ AUDIT_COLUMNS = ("created_at", "subject", "action", "resource", "outcome", "run_
 
 @app.command("usage")
 def usage(tenant: TenantName, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Show what a tenant has used this month."""
+    """Show what a tenant has used this month, and what it cost."""
     used = asyncio.run(_usage(tenant, data_dir))
     if as_json:
         show(used, as_json=True)
     else:
-        show(used["meters"], as_json=False, columns=("meter", "model", "quantity"))
+        rows = [{**row, "cost": minor_units(row["cost"])} for row in used["meters"]]
+        show(rows, as_json=False, columns=("meter", "model", "quantity", "cost"))
+        say(f"The cost is in minor units of {used['currency']}.")
 
 
 async def _usage(tenant: str, data_dir: Path | None) -> dict[str, Any]:
@@ -35,7 +38,8 @@ async def _usage(tenant: str, data_dir: Path | None) -> dict[str, Any]:
     start = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     async with tenant_for(data_dir, tenant) as (known, cells):
         meters = await PostgresLedger(cells).usage(known.tenant_id, start, end)
-    return {"from": start, "to": end, "meters": meters}
+    currency = settings_for(data_dir, warn=False).currency
+    return {"from": start, "to": end, "meters": meters, "currency": currency}
 
 
 @audit.command("list")

@@ -9,7 +9,7 @@ from server.cli import app
 from server.cli.terminal import DataDir, Json, control_for, pairs, show
 from tenancy.errors import NotFound
 from tenancy.ids import parse_plan_id
-from tenancy.plan import change_plan, new_plan
+from tenancy.plan import new_plan
 
 plans = typer.Typer(help="List, show and change plans.", no_args_is_help=True)
 app.add_typer(plans, name="plan")
@@ -22,6 +22,8 @@ COLUMNS = (
     "concurrent_runs",
     "tokens_per_day",
     "tokens_per_month",
+    "money_per_month",
+    "weight",
 )
 
 
@@ -52,8 +54,7 @@ def change(
 ) -> None:
     """Create or change a plan; running servers follow within a second."""
     plan_id, said = parse_plan_id(name, "PLAN"), pairs(settings)
+    new_plan(plan_id, said)  # refused before anything is reached
     with control_for(data_dir) as control:
-        known = control.plan(plan_id)
-        plan = new_plan(plan_id, said) if known is None else change_plan(known, said)
-        control.put_plan(plan)
+        plan = control.change_plan(plan_id, said)
     show(asdict(plan), as_json=as_json)

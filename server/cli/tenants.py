@@ -1,19 +1,25 @@
 """`tenantry tenant …`"""
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
 from server.cli import app
 from server.cli.terminal import DataDir, Json, control_for, pairs, show
-from tenancy.ids import parse_plan_id, parse_tenant_id
+from tenancy.ids import SubjectId, parse_plan_id, parse_subject_id, parse_tenant_id
+from tenancy.limits import Limits, parse_limits, parse_user_limits
 from tenancy.tenant import TenantStatus, parse_preference
 
 tenants = typer.Typer(help="Create, list, change and suspend tenants.", no_args_is_help=True)
 app.add_typer(tenants, name="tenant")
 
 Name = Annotated[str, typer.Argument(metavar="TENANT")]
+User = Annotated[
+    str | None, typer.Option("--user", metavar="SUBJECT", help="One user of the tenant.")
+]
 COLUMNS = ("tenant_id", "status", "plan", "placement", "created_at")
+LIMIT_COLUMNS = ("field", "value", "source", "user")
 
 
 @tenants.command("create")
@@ -63,6 +69,46 @@ def change(
             control.set_display_name(tenant_id, display_name)
         control.set_preferences(tenant_id, preferences)
         show(control.tenant(tenant_id), as_json=as_json)
+
+
+@tenants.command("limit")
+def limit(
+    name: Name,
+    settings: Annotated[list[str], typer.Argument(metavar="KEY=VALUE")],
+    user: User = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
+    """Put limits on top of a tenant's plan, or of one of its users; an empty value removes."""
+    tenant_id, subject_id, said = parse_tenant_id(name, "TENANT"), _subject(user), pairs(settings)
+    said = parse_limits(said) if subject_id is None else parse_user_limits(said)
+    with control_for(data_dir) as control:
+        limits = control.limit(tenant_id, said, subject_id)
+    rows = [row for row in _rows(limits, subject_id) if row["field"] in said]
+    show(rows, as_json=as_json, columns=LIMIT_COLUMNS)
+
+
+@tenants.command("limits")
+def list_limits(
+    name: Name, user: User = None, data_dir: DataDir = None, as_json: Json = False
+) -> None:
+    """List a tenant's limits as they hold, with where each comes from: plan, tenant or user."""
+    subject_id = _subject(user)
+    with control_for(data_dir) as control:
+        limits = control.limits(parse_tenant_id(name, "TENANT"))
+    rows = _rows(limits, subject_id)
+    if subject_id is None:
+        for each in sorted(limits.users):
+            rows += [row for row in _rows(limits, each) if row["source"] == "user"]
+    show(rows, as_json=as_json, columns=LIMIT_COLUMNS)
+
+
+def _subject(user: str | None) -> SubjectId | None:
+    return None if user is None else parse_subject_id(user, "--user")
+
+
+def _rows(limits: Limits, subject_id: SubjectId | None) -> list[dict[str, Any]]:
+    return [asdict(each) | {"user": subject_id} for each in limits.effective(subject_id)]
 
 
 @tenants.command("suspend")

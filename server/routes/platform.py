@@ -1,5 +1,6 @@
 """What operators do across tenants: never a message, a document or a secret."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
@@ -10,17 +11,22 @@ from server.key_sets import require_keys
 from server.routes.wire import LIMIT, Body, Caller, Limit, Rooms, Text, reply, utc
 from server.services import Services
 from storage.postgres import Row
+from tenancy.audit import Outcome
 from tenancy.credentials import Issuer
 from tenancy.errors import Invalid
 from tenancy.ids import TenantId, parse_issuer_url, parse_subject_id, parse_tenant_id
 from tenancy.principal import Principal, Scope
 from tenancy.tenant import TenantStatus
 from tenancy.token_rules import parse_token_rules
+from tenancy.usage import Noise
 
 router = APIRouter(route_class=ScopedRoute, tags=["operator"])
 
 After = Annotated[str | None, Query(max_length=512, description="The last id of the page before.")]
 Name = Annotated[Text, Field(max_length=63)]
+
+MAX_MINUTES = 24 * 60
+NOISIEST = 20  # of thousands: those that an operator can look at
 
 
 class IssuerBody(Body):
@@ -90,7 +96,7 @@ async def put_issuer(body: IssuerBody, caller: Caller, rooms: Rooms) -> Response
     issuer = await _issuer(body, rooms)
     await require_keys(issuer)
     await rooms.platform.put_issuer(issuer)
-    await _audit(rooms, caller, caller.tenant_id, "issuer.put", issuer.url)
+    await audit(rooms, caller, caller.tenant_id, "issuer.put", issuer.url)
     tenants = None if issuer.tenants is None else sorted(issuer.tenants)
     return reply({"url": issuer.url, "audience": issuer.audience, "tenants": tenants}, 201)
 
@@ -102,7 +108,7 @@ async def remove_issuer(
 ) -> Response:
     """Refuse an issuer's tokens from now on."""
     await rooms.platform.remove_issuer(parse_issuer_url(url))
-    await _audit(rooms, caller, caller.tenant_id, "issuer.remove", url)
+    await audit(rooms, caller, caller.tenant_id, "issuer.remove", url)
     return Response(status_code=204)
 
 
@@ -123,28 +129,44 @@ async def revoke(body: RevocationBody, caller: Caller, rooms: Rooms) -> Response
     tenant_id, subject, issuer, token_id = _revoked(body)
     at = await rooms.platform.revoke(tenant_id, subject, issuer, token_id)
     what = f"token:{token_id}" if token_id else f"subject:{subject}" if subject else "tenant"
-    await _audit(rooms, caller, tenant_id, "credentials.revoke", what)
+    await audit(rooms, caller, tenant_id, "credentials.revoke", what)
     said = {"tenant_id": tenant_id, "subject": subject, "issuer": issuer, "token_id": token_id}
     return reply({**said, "revoked_at": utc(at)}, 201)
+
+
+@router.get("/v1/noisiest", response_model=None)
+@needs(Scope.PLATFORM)
+async def list_noisiest(
+    rooms: Rooms,
+    minutes: Annotated[int, Query(ge=1, le=MAX_MINUTES)] = 5,
+    limit: Limit = NOISIEST,
+    by: Noise = Noise.TOKENS,
+) -> Response:
+    """What tenants did in the last minutes, most of `by` first."""
+    until = datetime.now(UTC)
+    since = until - timedelta(minutes=minutes)
+    items = await rooms.platform.noisiest(since, by, limit)
+    return reply({"from": since, "to": until, "items": items, "next_cursor": None})
 
 
 async def _set_status(
     name: str, status: TenantStatus, caller: Principal, rooms: Services
 ) -> Response:
     row = await rooms.platform.set_status(parse_tenant_id(name), status)
-    await _audit(rooms, caller, row["tenant_id"], "tenant.set_status", status)
+    await audit(rooms, caller, row["tenant_id"], "tenant.set_status", status)
     return reply(_item(row))
 
 
-async def _audit(
+async def audit(
     rooms: Services,
     caller: Principal,
     tenant_id: TenantId,
     action: str,
     resource: str,
+    **attributes: str | int,
 ) -> None:
-    """In the audit of the tenant it is about, which may know who did it."""
-    event = rooms.event(caller, action, resource)
+    """Record in the audit of the tenant it is about, which may know who did it."""
+    event = rooms.event(caller, action, resource, Outcome.ALLOWED, **attributes)
     await rooms.ledger.record(tenant_id, audit=[event])
 
 

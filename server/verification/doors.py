@@ -12,14 +12,15 @@ from server.verification.rivals import Rival
 class Door:
     """What to send. `ids` are the fields of the body that name a thing; those of the path are seen.
 
-    `ends` says that the thing named is gone afterwards. An operator's door is shut to both.
+    `makes` says that who names what is not there makes it, for itself; `ends` that the thing named
+    is gone afterwards. An operator's door is shut to both.
     """
 
     json: Mapping[str, Any] | None = None
     params: Mapping[str, str] = field(default_factory=dict)
     upload: bool = False
     ids: tuple[str, ...] = ()
-    makes: bool = False  # the id in the body is a name for something new
+    makes: bool = False
     ends: bool = False
     operators: bool = False
 
@@ -59,13 +60,25 @@ DOORS: Mapping[str, Door] = {
     "GET /v1/keys": Door(),
     "POST /v1/keys/{key_id}/rotate": Door({}),
     "DELETE /v1/keys/{key_id}": Door(ends=True),
+    "GET /v1/limits": Door(),
+    "GET /v1/limits/users": Door(),
+    "PUT /v1/limits/users/{subject}": Door({"limits": {"user_tokens_per_day": 9}}, makes=True),
+    "DELETE /v1/limits/users/{subject}": Door(ends=True),
     "GET /v1/tenants": Door(operators=True),
     "GET /v1/tenants/{tenant_id}": Door(operators=True),
     "POST /v1/tenants/{tenant_id}/suspend": Door(operators=True),
     "POST /v1/tenants/{tenant_id}/resume": Door(operators=True),
+    "GET /v1/tenants/{tenant_id}/limits": Door(operators=True),
+    "PUT /v1/tenants/{tenant_id}/limits": Door({"limits": {}}, operators=True),
+    "GET /v1/plans": Door(operators=True),
+    "PUT /v1/plans/{plan_id}": Door({"limits": {}}, operators=True),
+    "GET /v1/prices": Door(operators=True),
+    "PUT /v1/prices": Door({"model": "verify", "input": 1, "output": 1}, operators=True),
+    "DELETE /v1/prices": Door(params={"model": "verify"}, operators=True),
     "GET /v1/issuers": Door(operators=True),
     "POST /v1/issuers": Door({"url": "https://verify.invalid/"}, operators=True),
     "DELETE /v1/issuers": Door(params={"url": "https://verify.invalid/"}, operators=True),
     "GET /v1/revocations": Door(params={"tenant": "verify"}, operators=True),
     "POST /v1/revocations": Door({"tenant": "verify", "everyone": True}, operators=True),
+    "GET /v1/noisiest": Door(operators=True),
 }

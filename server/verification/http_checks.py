@@ -39,7 +39,11 @@ async def _plant(here: World, rival: Rival, thread: str) -> None:
     fresh = {"message": f"{BOTH_KNOW}: {rival.canary('another message')}"}
     run = await _worked(here, rival, "POST", "/v1/chat", json=fresh)
     key = await _worked(here, rival, "POST", "/v1/keys", json={"subject": rival.canary("key")})
+    subject = shared_id()  # no canary: the other one says it too, of a user of its own
+    narrowed = {"limits": {"user_tokens_per_day": 9}}
+    await _worked(here, rival, "PUT", f"/v1/limits/users/{subject}", json=narrowed)
     rival.ids.update(
+        subject=subject,
         shared_thread_id=thread,
         document_id=document["document_id"],
         thread_id=run["thread_id"],

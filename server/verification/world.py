@@ -6,7 +6,6 @@ import secrets
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -20,22 +19,21 @@ from server.services import Services
 from server.settings import Settings
 from server.slowdown import Slowdown
 from server.stores import Stores
+from server.throwaway import add_key, erase, erase_leftovers, forget_in_redis
 from server.verification.model import ListeningModels
 from server.verification.rivals import Masked, Observer, Rival
 from server.wiring import build_services
 from storage.control import Control, control
-from tenancy.credentials import ApiKey
-from tenancy.ids import PlanId, SubjectId, TenantId
+from tenancy.ids import PlanId, TenantId
 from tenancy.plan import new_plan
-from tenancy.principal import TENANT_SCOPES, Role
+from tenancy.principal import TENANT_SCOPES
 from tools.spec import REQUIRE_APPROVAL, ToolSpec
 
-LIFE = timedelta(hours=1)  # of the keys, should this process die before it removes them
 LIMITS = (
     "requests_per_minute concurrent_runs tokens_per_minute tokens_per_day tokens_per_month"
     " documents"
 )
-NAME = re.compile(r"(?P<plan>verify-[0-9a-f]{8})-(?P<letter>[ab])")
+NAME = re.compile(r"(?P<plan>verify-[0-9a-f]{8})-[ab]")
 TOKEN = re.compile(rb'"text":"((?:[^"\\]|\\.)*)"')
 
 
@@ -99,7 +97,7 @@ async def world(settings: Settings, stores: Stores) -> AsyncIterator[World]:
             try:
                 yield here
             finally:
-                await _forget_in_redis(here)
+                await forget_in_redis(redis, [rival.tenant_id for rival in rivals])
 
 
 async def _at_once(_seconds: float) -> None:
@@ -138,42 +136,24 @@ def made(stores: Stores, specs: Collection[ToolSpec]) -> Iterator[tuple[Rival, R
     limits = dict.fromkeys(LIMITS.split(), "-1")
     try:
         with control(stores.owner()) as admin:
-            _erase_leftovers(admin, stores)
+            erase_leftovers(admin, stores, NAME)
             admin.put_plan(new_plan(plan_id, {**limits, "tools": "all"}))
             one, two = (_tenant(admin, tenant_id, plan_id, secret) for tenant_id in tenants)
             for rival in (one, two):
                 _enable(admin, rival, specs)
         yield one, two
     finally:
-        with control(stores.owner()) as admin:
-            for tenant_id in tenants:
-                admin.erase(stores.app, tenant_id)
-            admin.forget_plan(plan_id)
-
-
-def _erase_leftovers(admin: Control, stores: Stores) -> None:
-    """What a verification left behind that was killed before its end."""
-    for row in admin.tenants():
-        left = NAME.fullmatch(row["tenant_id"])
-        if left and row["created_at"] < datetime.now(UTC) - LIFE:
-            admin.erase(stores.app, TenantId(row["tenant_id"]))
-            if left["letter"] == "b":
-                admin.forget_plan(PlanId(left["plan"]))
+        erase(stores, tenants, [plan_id])
 
 
 def _tenant(admin: Control, tenant_id: TenantId, plan_id: PlanId, secret: str) -> Rival:
-    key_id, text, digest = api_keys.mint()
-    rival = Rival(tenant_id, secret, text)
+    key = api_keys.mint()
+    rival = Rival(tenant_id, secret, key.text)
     admin.create_tenant(tenant_id, rival.canary("display name"), plan_id)
     for preference in ("persona", "instructions"):
         admin.set_preferences(tenant_id, {preference: rival.canary(preference)})
-    now = datetime.now(UTC)
-    scopes = tuple(sorted(scope.value for scope in TENANT_SCOPES))
-    key = ApiKey(
-        key_id, tenant_id, SubjectId(rival.canary("subject")), Role.ADMIN, scopes, now, now + LIFE
-    )
-    admin.add_key(key, digest)
-    rival.ids.update(tenant_id=tenant_id, key_id=str(key_id))
+    add_key(admin, tenant_id, key, rival.canary("subject"), TENANT_SCOPES)
+    rival.ids.update(tenant_id=tenant_id, plan_id=plan_id, key_id=str(key.key_id))
     return rival
 
 
@@ -184,13 +164,6 @@ def _enable(admin: Control, rival: Rival, specs: Collection[ToolSpec]) -> None:
         settings = {key: rival.canary(f"setting {key} of {spec.name}") for key in spec.settings}
         admin.enable_tool(rival.tenant_id, spec.name, enabled=True)
         admin.configure_tool(rival.tenant_id, spec.name, {**settings, **asked})
-
-
-async def _forget_in_redis(here: World) -> None:
-    redis = here.services.cells.first.redis
-    for rival in here.rivals:
-        async for key in redis.scan_iter(match=f"{{{rival.tenant_id}}}:*"):
-            await redis.delete(key)
 
 
 def text_of(key: bytes | str) -> str:

@@ -2,28 +2,25 @@
 
 -- query: seed_plan
 -- Stores a plan unless there is one of that name.
-insert into control.plans values (%(plan_id)s, %(requests_per_minute)s, %(burst)s, %(concurrent_runs)s,
-    %(tokens_per_minute)s, %(tokens_per_day)s, %(tokens_per_month)s, %(max_output_tokens)s, %(documents)s,
-    %(models)s, %(tools)s) on conflict (plan_id) do nothing
+select control.put_plan(%(plan)s::jsonb, %(limits)s::jsonb)
+ where not exists (select from control.plans where plan_id = %(plan_id)s)
 
 -- query: put_plan
 -- Stores a plan, new or changed.
-insert into control.plans values (%(plan_id)s, %(requests_per_minute)s, %(burst)s, %(concurrent_runs)s,
-    %(tokens_per_minute)s, %(tokens_per_day)s, %(tokens_per_month)s, %(max_output_tokens)s, %(documents)s,
-    %(models)s, %(tools)s)
-on conflict (plan_id) do update set requests_per_minute = excluded.requests_per_minute,
-    burst = excluded.burst, concurrent_runs = excluded.concurrent_runs,
-    tokens_per_minute = excluded.tokens_per_minute, tokens_per_day = excluded.tokens_per_day,
-    tokens_per_month = excluded.tokens_per_month, max_output_tokens = excluded.max_output_tokens,
-    documents = excluded.documents, models = excluded.models, tools = excluded.tools
+select control.put_plan(%(plan)s::jsonb, %(limits)s::jsonb)
 
 -- query: get_plan
 -- One plan.
-select * from control.plans where plan_id = %(plan_id)s
+select to_jsonb(p) as plan, coalesce(l.limits, '{}') as limits
+  from control.plans p left join control.plan_limits l using (plan_id) where p.plan_id = %(plan_id)s
+
+-- query: lock_plan
+-- One plan, which nobody else changes until the end of the transaction.
+select * from control.lock_plan(%(plan_id)s)
 
 -- query: list_plans
 -- All plans.
-select * from control.plans order by plan_id
+select * from control.list_plans(null, null)
 
 -- query: create_tenant
 -- Makes a tenant; nothing when the id is taken.
@@ -33,12 +30,14 @@ on conflict (tenant_id) do nothing returning tenant_id
 
 -- query: get_tenant
 -- One tenant.
-select tenant_id, display_name, status, plan_id as plan, placement, cell_id as cell, preferences, created_at
+select tenant_id, display_name, status, plan_id as plan, placement, cell_id as cell, preferences, limits,
+       created_at
   from control.tenants where tenant_id = %(tenant_id)s
 
 -- query: list_tenants
 -- All tenants.
-select tenant_id, display_name, status, plan_id as plan, placement, cell_id as cell, preferences, created_at
+select tenant_id, display_name, status, plan_id as plan, placement, cell_id as cell, preferences, limits,
+       created_at
   from control.tenants order by tenant_id
 
 -- query: forget_keys
@@ -48,6 +47,10 @@ delete from control.api_keys where tenant_id = %(tenant_id)s
 -- query: forget_tools
 -- Deletes what a tenant decided about tools.
 delete from control.tool_settings where tenant_id = %(tenant_id)s
+
+-- query: forget_user_limits
+-- Deletes the limits of a tenant's users.
+delete from control.user_limits where tenant_id = %(tenant_id)s
 
 -- query: forget_revocations
 -- Deletes what was revoked of a tenant.
@@ -85,6 +88,30 @@ update control.tenants
    set preferences = (select coalesce(jsonb_object_agg(key, value), '{}')
                         from jsonb_each(preferences || %(preferences)s::jsonb) where value <> '""')
  where tenant_id = %(tenant_id)s
+
+-- query: limits_of
+-- All that bounds a tenant.
+select * from control.limits_of(%(tenant_id)s)
+
+-- query: limit_tenant
+-- Merges limits into a tenant's own; an empty one is removed.
+select control.limit_tenant(%(tenant_id)s, %(said)s::jsonb) as outcome
+
+-- query: limit_user
+-- Merges limits into those of a tenant's user; an empty one is removed.
+select control.limit_user(%(tenant_id)s, %(subject_id)s, %(said)s::jsonb) as outcome
+
+-- query: list_prices
+-- All prices.
+select * from control.list_prices(null, null)
+
+-- query: put_price
+-- Says what a model costs.
+select control.put_price(%(model)s, %(input_nanos)s, %(output_nanos)s)
+
+-- query: remove_price
+-- Removes a price; null when there is none.
+select control.remove_price(%(model)s) as done
 
 -- query: put_issuer
 -- Registers an issuer, new or changed.

@@ -139,8 +139,8 @@ delete from tenantry.documents
  where tenant_id = %(tenant_id)s and document_id = %(document_id)s returning document_id
 
 -- query: sum_usage
--- Usage per meter and model in a time span.
-select meter, model, sum(quantity)::bigint as quantity from tenantry.usage_events
+-- Usage and its cost per meter and model in a time span.
+select meter, model, sum(quantity)::bigint as quantity, sum(cost)::bigint as cost from tenantry.usage_events
  where tenant_id = %(tenant_id)s and created_at >= %(from)s and created_at < %(to)s
  group by meter, model order by meter, model
 
@@ -172,6 +172,22 @@ select * from tenantry.find_key(%(key_id)s)
 -- Puts a new API key in the place of one of the tenant, which ends after an overlap.
 select * from tenantry.rotate_key(%(key_id)s, %(new_id)s, %(digest)s, %(overlap_seconds)s)
 
+-- query: list_user_limits
+-- The tenant's users with limits of their own, from one on.
+select * from tenantry.page_of_user_limits(%(limit)s, %(after)s)
+
+-- query: find_user_limits
+-- What was said of one user of the tenant.
+select * from tenantry.find_user_limits(%(subject_id)s)
+
+-- query: narrow_user
+-- Narrows the limits of a user of the tenant.
+select tenantry.narrow_user(%(subject_id)s, %(said)s::jsonb) as outcome
+
+-- query: forget_narrowed
+-- Takes back what was narrowed for a user of the tenant.
+select tenantry.forget_narrowed(%(subject_id)s) as done
+
 -- query: note_key_uses
 -- Notes how many seconds ago API keys of any tenants were last used.
 select tenantry.note_key_uses(tenantry.enter(%(tenant_id)s, %(seal)s), %(keys)s, %(ages)s)
@@ -181,8 +197,12 @@ select tenantry.note_key_uses(tenantry.enter(%(tenant_id)s, %(seal)s), %(keys)s,
 select tenantry.control_version() as version
 
 -- query: tenant_record
--- A tenant with its plan, preferences and tool settings.
-select * from tenantry.tenant_record(tenantry.enter(%(tenant_id)s, %(seal)s))
+-- A tenant with its plan, limits, preferences and tool settings.
+select * from tenantry.limited_tenant_record(tenantry.enter(%(tenant_id)s, %(seal)s))
+
+-- query: price_records
+-- The prices of all models.
+select * from tenantry.price_records(tenantry.enter(%(tenant_id)s, %(seal)s))
 
 -- query: issuer_record
 -- A registered token issuer.
@@ -227,3 +247,22 @@ select tenantry.commit_turn(%(tenant_id)s, null, null, null, %(rows)s::jsonb, nu
 -- call: record
 -- Inserts usage and audit events in a round trip of their own.
 select tenantry.commit_turn(tenantry.enter(%(tenant_id)s, %(seal)s), null, null, null, %(rows)s::jsonb, null)
+
+-- query: booked_usage
+-- Tokens and cost of each user in the current minute, day and month, without those of some runs.
+select subject_id,
+       coalesce(sum(quantity) filter (where created_at >= %(minute)s), 0)::bigint as minute_tokens,
+       coalesce(sum(quantity) filter (where created_at >= %(day)s), 0)::bigint as day_tokens,
+       coalesce(sum(quantity), 0)::bigint as month_tokens,
+       coalesce(sum(cost) filter (where created_at >= %(minute)s), 0)::bigint as minute_micros,
+       coalesce(sum(cost) filter (where created_at >= %(day)s), 0)::bigint as day_micros,
+       coalesce(sum(cost), 0)::bigint as month_micros
+  from tenantry.usage_events
+ where tenant_id = %(tenant_id)s and created_at >= %(month)s and meter in ('input_tokens', 'output_tokens')
+   and (%(subject_id)s::text is null or subject_id = %(subject_id)s)
+   and (run_id is null or run_id <> all(%(without)s::uuid[]))
+ group by subject_id
+
+-- call: record_first
+-- Inserts an audit event unless another process did; says whether this one is there.
+select tenantry.record_first(tenantry.enter(%(tenant_id)s, %(seal)s), %(event)s::jsonb) as first

@@ -16,6 +16,125 @@ begin
     return null;
 end $$;
 
+CREATE FUNCTION control.merged(p_limits jsonb, p_said jsonb) RETURNS jsonb
+    LANGUAGE sql IMMUTABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT COALESCE(jsonb_object_agg(s.key, s.value), '{}'::jsonb) AS "coalesce"
+    FROM jsonb_each((merged.p_limits || merged.p_said)) s(key, value)
+   WHERE (s.value <> '""'::jsonb);
+END;
+
+CREATE TABLE control.tenants (
+    tenant_id text NOT NULL,
+    display_name text NOT NULL,
+    status text DEFAULT 'active'::text NOT NULL,
+    plan_id text NOT NULL,
+    cell_id text DEFAULT 'first'::text NOT NULL,
+    placement text DEFAULT 'shared'::text NOT NULL,
+    preferences jsonb DEFAULT '{}'::jsonb NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    limits jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT tenants_limits_check CHECK ((jsonb_typeof(limits) = 'object'::text)),
+    CONSTRAINT tenants_placement_check CHECK ((placement = ANY (ARRAY['shared'::text, 'dedicated'::text, 'hybrid'::text]))),
+    CONSTRAINT tenants_status_check CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text]))),
+    CONSTRAINT tenants_tenant_id_check CHECK ((tenant_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
+);
+
+CREATE FUNCTION control.limit_tenant(p_tenant text, p_said jsonb) RETURNS text
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ UPDATE control.tenants SET limits = control.merged(tenants.limits, limit_tenant.p_said)
+   WHERE (tenants.tenant_id = limit_tenant.p_tenant)
+   RETURNING 'done'::text;
+END;
+
+CREATE FUNCTION control.merge_user_limits(p_tenant text, p_subject text, p_said jsonb, p_narrowed jsonb) RETURNS text
+    LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+    v_old      control.user_limits;
+    v_limits   jsonb;
+    v_narrowed jsonb;
+begin
+    perform from control.tenants t where t.tenant_id = p_tenant for no key update; -- one at a time counts
+    if not found then
+        return 'missing';
+    end if;
+    select * into v_old from control.user_limits u where u.tenant_id = p_tenant and u.subject_id = p_subject;
+    v_limits := control.merged(coalesce(v_old.limits, '{}'), p_said);
+    v_narrowed := control.merged(coalesce(v_old.narrowed, '{}'), p_narrowed);
+    if v_limits = '{}' and v_narrowed = '{}' then
+        if v_old.tenant_id is not null then
+            delete from control.user_limits u where u.tenant_id = p_tenant and u.subject_id = p_subject;
+        end if;
+        return 'done';
+    elsif v_old.tenant_id is null
+          and (select count(*) >= 1000 from control.user_limits u where u.tenant_id = p_tenant) then
+        return 'full';
+    end if;
+    insert into control.user_limits values (p_tenant, p_subject, v_limits, v_narrowed)
+    on conflict (tenant_id, subject_id) do update set limits = excluded.limits, narrowed = excluded.narrowed;
+    return 'done';
+end $$;
+
+CREATE FUNCTION control.limit_user(p_tenant text, p_subject text, p_said jsonb) RETURNS text
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT control.merge_user_limits(p_tenant, p_subject, p_said, '{}'::jsonb) AS merge_user_limits;
+END;
+
+CREATE TABLE control.plan_limits (
+    plan_id text NOT NULL,
+    limits jsonb NOT NULL,
+    CONSTRAINT plan_limits_limits_check CHECK ((jsonb_typeof(limits) = 'object'::text))
+);
+
+CREATE TABLE control.plans (
+    plan_id text NOT NULL,
+    requests_per_minute bigint NOT NULL,
+    burst bigint NOT NULL,
+    concurrent_runs bigint NOT NULL,
+    tokens_per_minute bigint NOT NULL,
+    tokens_per_day bigint NOT NULL,
+    tokens_per_month bigint NOT NULL,
+    max_output_tokens bigint NOT NULL,
+    documents bigint NOT NULL,
+    models text[] NOT NULL,
+    tools text[] NOT NULL,
+    CONSTRAINT plans_plan_id_check CHECK ((plan_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
+);
+
+CREATE TABLE control.user_limits (
+    tenant_id text NOT NULL,
+    subject_id text NOT NULL,
+    limits jsonb DEFAULT '{}'::jsonb NOT NULL,
+    narrowed jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT user_limits_limits_check CHECK ((jsonb_typeof(limits) = 'object'::text)),
+    CONSTRAINT user_limits_narrowed_check CHECK ((jsonb_typeof(narrowed) = 'object'::text)),
+    CONSTRAINT user_limits_subject_id_check CHECK ((subject_id <> ''::text))
+);
+
+CREATE FUNCTION control.limits_of(p_tenant text) RETURNS TABLE(tenant_id text, plan jsonb, plan_limits jsonb, limits jsonb, users jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT t.tenant_id,
+     to_jsonb(p.*) AS to_jsonb,
+     COALESCE(l.limits, '{}'::jsonb) AS "coalesce",
+     t.limits,
+     ( SELECT jsonb_object_agg(u.subject_id, jsonb_build_array(u.limits, u.narrowed)) AS jsonb_object_agg
+            FROM control.user_limits u
+           WHERE (u.tenant_id = t.tenant_id)) AS jsonb_object_agg
+    FROM ((control.tenants t
+      JOIN control.plans p USING (plan_id))
+      LEFT JOIN control.plan_limits l USING (plan_id))
+   WHERE (t.tenant_id = limits_of.p_tenant);
+END;
+
 CREATE TABLE control.issuers (
     url text NOT NULL,
     audience text NOT NULL,
@@ -47,6 +166,42 @@ CREATE FUNCTION control.list_issuers(p_after text, p_limit integer) RETURNS TABL
   LIMIT list_issuers.p_limit;
 END;
 
+CREATE FUNCTION control.list_plans(p_after text, p_limit integer) RETURNS TABLE(plan jsonb, limits jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT to_jsonb(p.*) AS to_jsonb,
+     COALESCE(l.limits, '{}'::jsonb) AS "coalesce"
+    FROM (control.plans p
+      LEFT JOIN control.plan_limits l USING (plan_id))
+   WHERE ((list_plans.p_after IS NULL) OR (p.plan_id > list_plans.p_after))
+   ORDER BY p.plan_id
+  LIMIT list_plans.p_limit;
+END;
+
+CREATE TABLE control.prices (
+    model text NOT NULL,
+    input_nanos bigint NOT NULL,
+    output_nanos bigint NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT prices_input_nanos_check CHECK (((input_nanos >= 0) AND (input_nanos <= '1000000000000'::bigint))),
+    CONSTRAINT prices_model_check CHECK (((length(model) >= 1) AND (length(model) <= 128))),
+    CONSTRAINT prices_output_nanos_check CHECK (((output_nanos >= 0) AND (output_nanos <= '1000000000000'::bigint)))
+);
+
+CREATE FUNCTION control.list_prices(p_after text, p_limit integer) RETURNS TABLE(model text, input_nanos bigint, output_nanos bigint)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT p.model,
+     p.input_nanos,
+     p.output_nanos
+    FROM control.prices p
+   WHERE ((list_prices.p_after IS NULL) OR (p.model > list_prices.p_after))
+   ORDER BY p.model
+  LIMIT list_prices.p_limit;
+END;
+
 CREATE TABLE control.revocations (
     tenant_id text NOT NULL,
     subject_id text DEFAULT ''::text NOT NULL,
@@ -71,12 +226,51 @@ CREATE FUNCTION control.list_revocations(p_tenant text) RETURNS TABLE(tenant_id 
    ORDER BY r.revoked_at, r.subject_id, r.issuer, r.token_id;
 END;
 
+CREATE FUNCTION control.lock_plan(p_plan text) RETURNS TABLE(plan jsonb, limits jsonb)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+    perform from control.plans p where p.plan_id = p_plan for update;
+    return query
+    select to_jsonb(p), coalesce(l.limits, '{}')
+      from control.plans p left join control.plan_limits l using (plan_id) where p.plan_id = p_plan;
+end $$;
+
 CREATE FUNCTION control.put_issuer(p_url text, p_audience text, p_jwks jsonb, p_jwks_url text, p_tenants text[], p_platform boolean, p_rules jsonb) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     BEGIN ATOMIC
  INSERT INTO control.issuers (url, audience, jwks, jwks_url, tenants, platform, rules)
    VALUES (put_issuer.p_url, put_issuer.p_audience, put_issuer.p_jwks, put_issuer.p_jwks_url, put_issuer.p_tenants, put_issuer.p_platform, put_issuer.p_rules) ON CONFLICT(url) DO UPDATE SET audience = excluded.audience, jwks = excluded.jwks, jwks_url = excluded.jwks_url, tenants = excluded.tenants, platform = excluded.platform, rules = excluded.rules;
+END;
+
+CREATE FUNCTION control.put_plan(p_plan jsonb, p_limits jsonb) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ INSERT INTO control.plans (plan_id, requests_per_minute, burst, concurrent_runs, tokens_per_minute, tokens_per_day, tokens_per_month, max_output_tokens, documents, models, tools)  SELECT r.plan_id,
+             r.requests_per_minute,
+             r.burst,
+             r.concurrent_runs,
+             r.tokens_per_minute,
+             r.tokens_per_day,
+             r.tokens_per_month,
+             r.max_output_tokens,
+             r.documents,
+             r.models,
+             r.tools
+            FROM jsonb_populate_record(NULL::control.plans, put_plan.p_plan) r(plan_id, requests_per_minute, burst, concurrent_runs, tokens_per_minute, tokens_per_day, tokens_per_month, max_output_tokens, documents, models, tools) ON CONFLICT(plan_id) DO UPDATE SET requests_per_minute = excluded.requests_per_minute, burst = excluded.burst, concurrent_runs = excluded.concurrent_runs, tokens_per_minute = excluded.tokens_per_minute, tokens_per_day = excluded.tokens_per_day, tokens_per_month = excluded.tokens_per_month, max_output_tokens = excluded.max_output_tokens, documents = excluded.documents, models = excluded.models, tools = excluded.tools;
+ INSERT INTO control.plan_limits (plan_id, limits)
+   VALUES ((put_plan.p_plan ->> 'plan_id'::text), put_plan.p_limits) ON CONFLICT(plan_id) DO UPDATE SET limits = excluded.limits;
+END;
+
+CREATE FUNCTION control.put_price(p_model text, p_input_nanos bigint, p_output_nanos bigint) RETURNS void
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ INSERT INTO control.prices (model, input_nanos, output_nanos)
+   VALUES (put_price.p_model, put_price.p_input_nanos, put_price.p_output_nanos) ON CONFLICT(model) DO UPDATE SET input_nanos = excluded.input_nanos, output_nanos = excluded.output_nanos, changed_at = now();
 END;
 
 CREATE FUNCTION control.remove_issuer(p_url text) RETURNS boolean
@@ -88,19 +282,14 @@ CREATE FUNCTION control.remove_issuer(p_url text) RETURNS boolean
    RETURNING true;
 END;
 
-CREATE TABLE control.tenants (
-    tenant_id text NOT NULL,
-    display_name text NOT NULL,
-    status text DEFAULT 'active'::text NOT NULL,
-    plan_id text NOT NULL,
-    cell_id text DEFAULT 'first'::text NOT NULL,
-    placement text DEFAULT 'shared'::text NOT NULL,
-    preferences jsonb DEFAULT '{}'::jsonb NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT tenants_placement_check CHECK ((placement = ANY (ARRAY['shared'::text, 'dedicated'::text, 'hybrid'::text]))),
-    CONSTRAINT tenants_status_check CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text]))),
-    CONSTRAINT tenants_tenant_id_check CHECK ((tenant_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
-);
+CREATE FUNCTION control.remove_price(p_model text) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ DELETE FROM control.prices
+   WHERE (prices.model = remove_price.p_model)
+   RETURNING true;
+END;
 
 CREATE FUNCTION control.revoke(p_tenant text, p_subject text, p_issuer text, p_token text) RETURNS timestamp with time zone
     LANGUAGE sql SECURITY DEFINER
@@ -244,11 +433,12 @@ begin
     end if;
     if p_rows ? 'u' then
         insert into tenantry.usage_events
-               (tenant_id, event_id, meter, quantity, model, run_id, subject_id, created_at)
-        select p_tenant, r.event_id, r.meter, r.quantity, r.model, r.run_id, r.subject_id, r.created_at
+               (tenant_id, event_id, meter, quantity, model, run_id, subject_id, created_at, cost)
+        select p_tenant, r.event_id, r.meter, r.quantity, r.model, r.run_id, r.subject_id, r.created_at,
+               coalesce(r.cost, 0)
           from jsonb_to_recordset(p_rows->'u')
             as r(event_id uuid, meter text, quantity bigint, model text, run_id uuid,
-                 subject_id text, created_at timestamptz)
+                 subject_id text, created_at timestamptz, cost bigint)
         on conflict (tenant_id, event_id) do nothing;
     end if;
     if p_rows ? 'a' then
@@ -333,6 +523,36 @@ CREATE FUNCTION tenantry.find_key(p_key_id uuid) RETURNS TABLE(key_id uuid, tena
    WHERE ((k.key_id = find_key.p_key_id) AND (k.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 END;
 
+CREATE FUNCTION tenantry.find_user_limits(p_subject text) RETURNS TABLE(limits jsonb, narrowed jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT u.limits,
+     u.narrowed
+    FROM control.user_limits u
+   WHERE ((u.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)) AND (u.subject_id = find_user_limits.p_subject));
+END;
+
+CREATE FUNCTION tenantry.forget_narrowed(p_subject text) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ WITH gone AS (
+          DELETE FROM control.user_limits u
+           WHERE ((u.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)) AND (u.subject_id = forget_narrowed.p_subject) AND (u.limits = '{}'::jsonb))
+           RETURNING true AS "?column?"
+         ), kept AS (
+          UPDATE control.user_limits u SET narrowed = '{}'::jsonb
+           WHERE ((u.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)) AND (u.subject_id = forget_narrowed.p_subject) AND (u.limits <> '{}'::jsonb) AND (u.narrowed <> '{}'::jsonb))
+           RETURNING true AS "?column?"
+         )
+  SELECT (EXISTS ( SELECT gone."?column?"
+            FROM gone
+         UNION ALL
+          SELECT kept."?column?"
+            FROM kept)) AS "exists";
+END;
+
 CREATE FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) RETURNS TABLE(thread_id text, checkpoint_ns text, checkpoint_id text, parent_checkpoint_id text, checkpoint jsonb, metadata jsonb, channel_values bytea[], pending_writes bytea[])
     LANGUAGE plpgsql
     AS $$
@@ -370,6 +590,57 @@ CREATE FUNCTION tenantry.issuer_record(p_platform text, p_url text) RETURNS TABL
      i.rules
     FROM control.issuers i
    WHERE ((i.url = issuer_record.p_url) AND (issuer_record.p_platform = '*'::text) AND (issuer_record.p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)));
+END;
+
+CREATE TABLE control.tool_settings (
+    tenant_id text NOT NULL,
+    tool text NOT NULL,
+    enabled boolean,
+    configuration jsonb DEFAULT '{}'::jsonb NOT NULL
+);
+
+CREATE FUNCTION tenantry.tenant_record(p_tenant text) RETURNS TABLE(tenant_id text, display_name text, status text, cell_id text, preferences jsonb, plan jsonb, tools jsonb, revocations jsonb, revoked_keys uuid[])
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT t.tenant_id,
+     t.display_name,
+     t.status,
+     t.cell_id,
+     t.preferences,
+     to_jsonb(p.*) AS to_jsonb,
+     ( SELECT jsonb_object_agg(s.tool, jsonb_build_object('enabled', s.enabled, 'configuration', s.configuration)) AS jsonb_object_agg
+            FROM control.tool_settings s
+           WHERE (s.tenant_id = t.tenant_id)) AS jsonb_object_agg,
+     ( SELECT jsonb_agg(jsonb_build_object('subject', r.subject_id, 'issuer', r.issuer, 'token', r.token_id, 'at', EXTRACT(epoch FROM r.revoked_at))) AS jsonb_agg
+            FROM control.revocations r
+           WHERE (r.tenant_id = t.tenant_id)) AS jsonb_agg,
+     ( SELECT array_agg(k.key_id) AS array_agg
+            FROM control.api_keys k
+           WHERE ((k.tenant_id = t.tenant_id) AND (k.revoked_at > (now() - '1 day'::interval)))) AS array_agg
+    FROM (control.tenants t
+      JOIN control.plans p USING (plan_id))
+   WHERE ((t.tenant_id = tenant_record.p_tenant) AND (tenant_record.p_tenant = ( SELECT tenantry.current_tenant() AS current_tenant)));
+END;
+
+CREATE FUNCTION tenantry.limited_tenant_record(p_tenant text) RETURNS TABLE(tenant_id text, display_name text, status text, cell_id text, preferences jsonb, tools jsonb, revocations jsonb, revoked_keys uuid[], plan jsonb, plan_limits jsonb, limits jsonb, users jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT r.tenant_id,
+     r.display_name,
+     r.status,
+     r.cell_id,
+     r.preferences,
+     r.tools,
+     r.revocations,
+     r.revoked_keys,
+     l.plan,
+     l.plan_limits,
+     l.limits,
+     l.users
+    FROM (tenantry.tenant_record(limited_tenant_record.p_tenant) r(tenant_id, display_name, status, cell_id, preferences, plan, tools, revocations, revoked_keys)
+      CROSS JOIN LATERAL control.limits_of(r.tenant_id) l(tenant_id, plan, plan_limits, limits, users));
 END;
 
 CREATE FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) RETURNS TABLE(key_id uuid, tenant_id text, subject_id text, role text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone)
@@ -418,6 +689,13 @@ begin
        and c.checkpoint_id = coalesce(p_id, (select max(m.checkpoint_id) from tenantry.checkpoints m
              where m.tenant_id = p_tenant and m.thread_id = p_thread and m.checkpoint_ns = p_ns));
 end $$;
+
+CREATE FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) RETURNS text
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT control.merge_user_limits(tenantry.current_tenant(), p_subject, '{}'::jsonb, p_narrowed) AS merge_user_limits;
+END;
 
 CREATE FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_ages double precision[]) RETURNS void
     LANGUAGE sql SECURITY DEFINER
@@ -509,6 +787,28 @@ CREATE FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp wi
   LIMIT page_of_keys.p_limit;
 END;
 
+CREATE FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) RETURNS TABLE(subject_id text, limits jsonb, narrowed jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT u.subject_id,
+     u.limits,
+     u.narrowed
+    FROM control.user_limits u
+   WHERE ((u.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)) AND ((page_of_user_limits.p_after IS NULL) OR (u.subject_id > page_of_user_limits.p_after)))
+   ORDER BY u.subject_id
+  LIMIT page_of_user_limits.p_limit;
+END;
+
+CREATE FUNCTION tenantry.price_records(p_platform text) RETURNS TABLE(prices jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT ( SELECT COALESCE(jsonb_object_agg(p.model, jsonb_build_array(p.input_nanos, p.output_nanos)), '{}'::jsonb) AS "coalesce"
+            FROM control.prices p) AS "coalesce"
+   WHERE ((p_platform = '*'::text) AND (p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)));
+END;
+
 CREATE FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -536,6 +836,22 @@ begin
                   and c.checkpoint_ns = b.checkpoint_ns
                   and c.checkpoint->'channel_versions'->>b.channel = b.version);
     perform tenantry.commit_turn(p_tenant, p_thread, p_run, null, p_rows, null);
+end $$;
+
+CREATE FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) RETURNS boolean
+    LANGUAGE plpgsql
+    AS $$
+begin
+    insert into tenantry.audit_events
+           (tenant_id, event_id, actor, subject_id, action, resource, outcome, attributes, created_at)
+    select p_tenant, r.event_id, r.actor, r.subject_id, r.action, r.resource, r.outcome, r.attributes, r.created_at
+      from jsonb_to_record(p_event)
+        as r(event_id uuid, actor text, subject_id text, action text, resource text, outcome text,
+             attributes jsonb, created_at timestamptz)
+    on conflict (tenant_id, event_id) do nothing;
+    return exists (select from tenantry.audit_events e
+                    where e.tenant_id = p_tenant and e.event_id = (p_event->>'event_id')::uuid
+                      and e.attributes = p_event->'attributes');
 end $$;
 
 CREATE FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) RETURNS boolean
@@ -628,52 +944,6 @@ begin
       join tenantry.documents d on d.tenant_id = p_tenant and d.document_id = p.document_id
      order by f.score desc, p.passage_id;
 end $_$;
-
-CREATE TABLE control.plans (
-    plan_id text NOT NULL,
-    requests_per_minute bigint NOT NULL,
-    burst bigint NOT NULL,
-    concurrent_runs bigint NOT NULL,
-    tokens_per_minute bigint NOT NULL,
-    tokens_per_day bigint NOT NULL,
-    tokens_per_month bigint NOT NULL,
-    max_output_tokens bigint NOT NULL,
-    documents bigint NOT NULL,
-    models text[] NOT NULL,
-    tools text[] NOT NULL,
-    CONSTRAINT plans_plan_id_check CHECK ((plan_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text))
-);
-
-CREATE TABLE control.tool_settings (
-    tenant_id text NOT NULL,
-    tool text NOT NULL,
-    enabled boolean,
-    configuration jsonb DEFAULT '{}'::jsonb NOT NULL
-);
-
-CREATE FUNCTION tenantry.tenant_record(p_tenant text) RETURNS TABLE(tenant_id text, display_name text, status text, cell_id text, preferences jsonb, plan jsonb, tools jsonb, revocations jsonb, revoked_keys uuid[])
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- SELECT t.tenant_id,
-     t.display_name,
-     t.status,
-     t.cell_id,
-     t.preferences,
-     to_jsonb(p.*) AS to_jsonb,
-     ( SELECT jsonb_object_agg(s.tool, jsonb_build_object('enabled', s.enabled, 'configuration', s.configuration)) AS jsonb_object_agg
-            FROM control.tool_settings s
-           WHERE (s.tenant_id = t.tenant_id)) AS jsonb_object_agg,
-     ( SELECT jsonb_agg(jsonb_build_object('subject', r.subject_id, 'issuer', r.issuer, 'token', r.token_id, 'at', EXTRACT(epoch FROM r.revoked_at))) AS jsonb_agg
-            FROM control.revocations r
-           WHERE (r.tenant_id = t.tenant_id)) AS jsonb_agg,
-     ( SELECT array_agg(k.key_id) AS array_agg
-            FROM control.api_keys k
-           WHERE ((k.tenant_id = t.tenant_id) AND (k.revoked_at > (now() - '1 day'::interval)))) AS array_agg
-    FROM (control.tenants t
-      JOIN control.plans p USING (plan_id))
-   WHERE ((t.tenant_id = tenant_record.p_tenant) AND (tenant_record.p_tenant = ( SELECT tenantry.current_tenant() AS current_tenant)));
-END;
 
 CREATE TABLE control.cells (
     cell_id text NOT NULL,
@@ -837,6 +1107,8 @@ CREATE TABLE tenantry.usage_events (
     run_id uuid,
     subject_id text NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    cost bigint DEFAULT 0 NOT NULL,
+    CONSTRAINT usage_events_cost_check CHECK ((cost >= 0)),
     CONSTRAINT usage_events_quantity_check CHECK ((quantity >= 0)),
     CONSTRAINT usage_events_tenant_id_check CHECK ((tenant_id <> ''::text))
 );
@@ -861,8 +1133,14 @@ ALTER TABLE ONLY control.key_uses
 ALTER TABLE ONLY control.migrations
     ADD CONSTRAINT migrations_pkey PRIMARY KEY (number);
 
+ALTER TABLE ONLY control.plan_limits
+    ADD CONSTRAINT plan_limits_pkey PRIMARY KEY (plan_id);
+
 ALTER TABLE ONLY control.plans
     ADD CONSTRAINT plans_pkey PRIMARY KEY (plan_id);
+
+ALTER TABLE ONLY control.prices
+    ADD CONSTRAINT prices_pkey PRIMARY KEY (model);
 
 ALTER TABLE ONLY control.revocations
     ADD CONSTRAINT revocations_pkey PRIMARY KEY (tenant_id, subject_id, issuer, token_id);
@@ -875,6 +1153,9 @@ ALTER TABLE ONLY control.tenants
 
 ALTER TABLE ONLY control.tool_settings
     ADD CONSTRAINT tool_settings_pkey PRIMARY KEY (tenant_id, tool);
+
+ALTER TABLE ONLY control.user_limits
+    ADD CONSTRAINT user_limits_pkey PRIMARY KEY (tenant_id, subject_id);
 
 ALTER TABLE ONLY control.version
     ADD CONSTRAINT version_pkey PRIMARY KEY (only_row);
@@ -932,13 +1213,19 @@ CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.api_keys FOR
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.issuers FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.plan_limits FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.plans FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.prices FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.revocations FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tenants FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tool_settings FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.user_limits FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 ALTER TABLE ONLY control.api_keys
     ADD CONSTRAINT api_keys_replaced_by_fkey FOREIGN KEY (replaced_by) REFERENCES control.api_keys(key_id);
@@ -948,6 +1235,9 @@ ALTER TABLE ONLY control.api_keys
 
 ALTER TABLE ONLY control.key_uses
     ADD CONSTRAINT key_uses_key_id_fkey FOREIGN KEY (key_id) REFERENCES control.api_keys(key_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY control.plan_limits
+    ADD CONSTRAINT plan_limits_plan_id_fkey FOREIGN KEY (plan_id) REFERENCES control.plans(plan_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY control.revocations
     ADD CONSTRAINT revocations_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
@@ -960,6 +1250,9 @@ ALTER TABLE ONLY control.tenants
 
 ALTER TABLE ONLY control.tool_settings
     ADD CONSTRAINT tool_settings_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
+
+ALTER TABLE ONLY control.user_limits
+    ADD CONSTRAINT user_limits_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
 
 ALTER TABLE ONLY tenantry.passages
     ADD CONSTRAINT passages_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
@@ -1032,17 +1325,7 @@ GRANT USAGE ON SCHEMA tenantry TO tenantry_operator;
 
 REVOKE ALL ON FUNCTION control.announce() FROM PUBLIC;
 
-REVOKE ALL ON FUNCTION control.list_issuers(p_after text, p_limit integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION control.list_issuers(p_after text, p_limit integer) TO tenantry_operator;
-
-REVOKE ALL ON FUNCTION control.list_revocations(p_tenant text) FROM PUBLIC;
-GRANT ALL ON FUNCTION control.list_revocations(p_tenant text) TO tenantry_operator;
-
-REVOKE ALL ON FUNCTION control.put_issuer(p_url text, p_audience text, p_jwks jsonb, p_jwks_url text, p_tenants text[], p_platform boolean, p_rules jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION control.put_issuer(p_url text, p_audience text, p_jwks jsonb, p_jwks_url text, p_tenants text[], p_platform boolean, p_rules jsonb) TO tenantry_operator;
-
-REVOKE ALL ON FUNCTION control.remove_issuer(p_url text) FROM PUBLIC;
-GRANT ALL ON FUNCTION control.remove_issuer(p_url text) TO tenantry_operator;
+REVOKE ALL ON FUNCTION control.merged(p_limits jsonb, p_said jsonb) FROM PUBLIC;
 
 GRANT SELECT(tenant_id) ON TABLE control.tenants TO tenantry_operator;
 
@@ -1057,6 +1340,47 @@ GRANT SELECT(cell_id) ON TABLE control.tenants TO tenantry_operator;
 GRANT SELECT(placement) ON TABLE control.tenants TO tenantry_operator;
 
 GRANT SELECT(created_at) ON TABLE control.tenants TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.limit_tenant(p_tenant text, p_said jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.limit_tenant(p_tenant text, p_said jsonb) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.merge_user_limits(p_tenant text, p_subject text, p_said jsonb, p_narrowed jsonb) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION control.limit_user(p_tenant text, p_subject text, p_said jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.limit_user(p_tenant text, p_subject text, p_said jsonb) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.limits_of(p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.limits_of(p_tenant text) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.list_issuers(p_after text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.list_issuers(p_after text, p_limit integer) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.list_plans(p_after text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.list_plans(p_after text, p_limit integer) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.list_prices(p_after text, p_limit integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.list_prices(p_after text, p_limit integer) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.list_revocations(p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.list_revocations(p_tenant text) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.lock_plan(p_plan text) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.lock_plan(p_plan text) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.put_issuer(p_url text, p_audience text, p_jwks jsonb, p_jwks_url text, p_tenants text[], p_platform boolean, p_rules jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.put_issuer(p_url text, p_audience text, p_jwks jsonb, p_jwks_url text, p_tenants text[], p_platform boolean, p_rules jsonb) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.put_plan(p_plan jsonb, p_limits jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.put_plan(p_plan jsonb, p_limits jsonb) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.put_price(p_model text, p_input_nanos bigint, p_output_nanos bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.put_price(p_model text, p_input_nanos bigint, p_output_nanos bigint) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.remove_issuer(p_url text) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.remove_issuer(p_url text) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.remove_price(p_model text) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.remove_price(p_model text) TO tenantry_operator;
 
 REVOKE ALL ON FUNCTION control.revoke(p_tenant text, p_subject text, p_issuer text, p_token text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.revoke(p_tenant text, p_subject text, p_issuer text, p_token text) TO tenantry_operator;
@@ -1092,17 +1416,32 @@ GRANT ALL ON FUNCTION tenantry.enter(p_tenant text, p_seal text) TO tenantry_app
 REVOKE ALL ON FUNCTION tenantry.find_key(p_key_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.find_key(p_key_id uuid) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.find_user_limits(p_subject text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.find_user_limits(p_subject text) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.forget_narrowed(p_subject text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.forget_narrowed(p_subject text) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.issuer_record(p_platform text, p_url text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.issuer_record(p_platform text, p_url text) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.tenant_record(p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.tenant_record(p_tenant text) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.limited_tenant_record(p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.limited_tenant_record(p_tenant text) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_ages double precision[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_ages double precision[]) TO tenantry_app;
@@ -1113,8 +1452,17 @@ GRANT ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid
 REVOKE ALL ON FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.price_records(p_platform text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.price_records(p_platform text) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) TO tenantry_app;
@@ -1127,9 +1475,6 @@ GRANT ALL ON FUNCTION tenantry.rotate_key(p_key_id uuid, p_new_id uuid, p_digest
 
 REVOKE ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) TO tenantry_app;
-
-REVOKE ALL ON FUNCTION tenantry.tenant_record(p_tenant text) FROM PUBLIC;
-GRANT ALL ON FUNCTION tenantry.tenant_record(p_tenant text) TO tenantry_app;
 
 GRANT SELECT,INSERT ON TABLE tenantry.audit_events TO tenantry_app;
 GRANT SELECT ON TABLE tenantry.audit_events TO tenantry_operator;

@@ -102,6 +102,7 @@ class _Requests:
 def frozen(product: House) -> Iterator[None]:
     """A house whose clock and ids are frozen until the block ends."""
     requests, honest = _Requests(), Authenticator.authenticate
+    quotas = product.services.orchestrator.quotas
 
     async def authenticate(self: Authenticator, headers: Any) -> Any:
         principal = await honest(self, headers)
@@ -117,5 +118,5 @@ def frozen(product: House) -> Iterator[None]:
             stack.enter_context(patch(name, next_id))
         stack.enter_context(patch("server.api_keys.secrets", secret))
         stack.enter_context(patch.object(Authenticator, "authenticate", authenticate))
-        stack.enter_context(patch.object(product.services.quota, "_clock", now))
+        stack.enter_context(patch.object(quotas._shared, "_clock", now))
         yield

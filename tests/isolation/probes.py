@@ -33,7 +33,7 @@ class Probe:
     def request(self, id_: str) -> Json:
         """The request for the thing with this id."""
         sent: Json = {"method": self.method, "url": self.path}
-        if self.method == "POST":
+        if self.method in {"POST", "PUT"}:
             sent["json"] = self.body
         if self.where == "path":
             sent["url"] = self.path.format(**{self.name: id_})
@@ -46,6 +46,7 @@ class Probe:
         return sent
 
 
+OF_USER = "/v1/limits/users/{subject}"
 HI = {"message": "Hi"}
 RESUME = {"resume": {"decisions": [{"type": "approve"}]}}
 PROBES = [
@@ -60,6 +61,9 @@ PROBES = [
     Probe("GET", "/v1/documents", "query", "cursor", "cursor"),
     Probe("GET", "/v1/documents/{document_id}", "path", "document_id", "document"),
     Probe("DELETE", "/v1/documents/{document_id}", "path", "document_id", "document"),
+    Probe("GET", "/v1/limits/users", "query", "cursor", "subject"),
+    Probe("PUT", OF_USER, "path", "subject", "subject", {"limits": {"user_burst": None}}),
+    Probe("DELETE", OF_USER, "path", "subject", "subject"),
     Probe("GET", "/v1/audit", "query", "cursor", "cursor"),
     Probe("GET", "/v1/keys", "query", "cursor", "cursor"),
     Probe("POST", "/v1/keys/{key_id}/rotate", "path", "key_id", "key"),
@@ -70,7 +74,8 @@ PROBES = [
 MISSING = [  # those that are a 404
     probe
     for probe in PROBES
-    if probe.where == "path" or (probe.path == "/v1/chat" and probe.where == "body")
+    if (probe.where == "path" and probe.method != "PUT")
+    or (probe.path == "/v1/chat" and probe.where == "body")
 ]
 
 

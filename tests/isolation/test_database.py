@@ -47,11 +47,14 @@ CONTROL_TABLES = (
     "issuers",
     "key_uses",
     "migrations",
+    "plan_limits",
     "plans",
+    "prices",
     "revocations",
     "seal_keys",
     "tenants",
     "tool_settings",
+    "user_limits",
     "version",
 )
 DATABASE = AppDatabase("", SEAL_KEY)
@@ -423,6 +426,14 @@ def test_the_operator_never_sees_content(doors: Doors, table: str) -> None:
     [
         "select preferences from control.tenants",
         "select * from control.tenants",
+        "select limits from control.tenants",
+        "select * from control.plans",
+        "select * from control.plan_limits",
+        "select * from control.user_limits",
+        "insert into control.user_limits values ('acme', 'x')",
+        "select * from control.prices",
+        "delete from control.prices",
+        "select control.merge_user_limits('acme', 'x', '{}', '{}')",
         "select * from control.api_keys",
         "select * from control.key_uses",
         "select * from control.issuers",
@@ -475,3 +486,18 @@ def test_a_tenant_function_without_a_tenant_writes_nothing(
             "select tenantry.commit_turn(%s, null, null, null, %s, null)",
             [tenant, row % uuid4()],
         )
+
+
+@pytest.mark.parametrize("tenant", ["", None, "globex"])
+def test_an_event_is_recorded_first_in_ones_own_tenant_only(
+    doors: Doors, tenant: str | None
+) -> None:
+    event = (
+        '{"event_id": "%s", "actor": "a", "subject_id": "a", "action": "a", "resource": "",'
+        ' "outcome": "allowed", "attributes": {}, "created_at": "2026-01-01"}'
+    )
+    with (
+        pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.IntegrityError)),
+        acting(doors.app, ACME),
+    ):
+        doors.app.execute("select tenantry.record_first(%s, %s)", [tenant, event % uuid4()])

@@ -23,7 +23,10 @@ PUBLIC = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/assets", "/ope
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """A route: its scope, what to send, and whose id of acme's it takes, in the path or body."""
+    """A route: its scope, what to send, and whose id of acme's it takes, in the path or body.
+
+    `makes` says that naming what is not there makes it, in the tenant of who asks.
+    """
 
     method: str
     path: str
@@ -31,6 +34,7 @@ class Door:
     names: str | None = None
     json: Any = None
     files: Any = None
+    makes: bool = False
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}" + (" of a thread" if self.in_body else "")
@@ -50,7 +54,10 @@ class Door:
         return {"method": self.method, "url": path, "json": body, "files": self.files}
 
 
+LIMITS = {"limits": {"user_tokens_per_day": 9}}
+PRICE = {"model": "gpt", "input": 15, "output": 60}
 RESUME = {"resume": {"decisions": [{"type": "approve"}]}}
+OF_USER, OF_TENANT = "/v1/limits/users/{subject}", "/v1/tenants/{tenant_id}/limits"
 FILE = {"file": ("door.txt", b"What stands behind a door.")}
 DOORS = [
     Door("POST", "/v1/chat", Scope.CHAT, json={"message": "Hi"}),
@@ -75,19 +82,32 @@ DOORS = [
     Door("GET", "/v1/keys", Scope.KEYS_WRITE),
     Door("POST", "/v1/keys/{key_id}/rotate", Scope.KEYS_WRITE, "key_id", json={}),
     Door("DELETE", "/v1/keys/{key_id}", Scope.KEYS_WRITE, "key_id"),
+    Door("GET", "/v1/limits", Scope.THREADS_READ),
+    Door("GET", "/v1/limits/users", Scope.SETTINGS_WRITE),
+    Door("PUT", OF_USER, Scope.SETTINGS_WRITE, "subject", json=LIMITS, makes=True),
+    Door("DELETE", OF_USER, Scope.SETTINGS_WRITE, "subject"),
     Door("GET", "/v1/tenants", Scope.PLATFORM),
     Door("GET", "/v1/tenants/{tenant_id}", Scope.PLATFORM, "tenant_id"),
     Door("POST", "/v1/tenants/{tenant_id}/suspend", Scope.PLATFORM, "tenant_id"),
     Door("POST", "/v1/tenants/{tenant_id}/resume", Scope.PLATFORM, "tenant_id"),
+    Door("GET", OF_TENANT, Scope.PLATFORM, "tenant_id"),
+    Door("PUT", OF_TENANT, Scope.PLATFORM, "tenant_id", json={"limits": {}}),
+    Door("GET", "/v1/plans", Scope.PLATFORM),
+    Door("PUT", "/v1/plans/{plan_id}", Scope.PLATFORM, "plan_id", json={"limits": {}}),
+    Door("GET", "/v1/prices", Scope.PLATFORM),
+    Door("PUT", "/v1/prices", Scope.PLATFORM, json=PRICE),
+    Door("DELETE", "/v1/prices", Scope.PLATFORM),
     Door("GET", "/v1/issuers", Scope.PLATFORM),
     Door("POST", "/v1/issuers", Scope.PLATFORM, json={"url": "https://id.example/"}),
     Door("DELETE", "/v1/issuers", Scope.PLATFORM),
     Door("GET", "/v1/revocations", Scope.PLATFORM),
     Door("POST", "/v1/revocations", Scope.PLATFORM, json={"tenant": "acme", "everyone": True}),
+    Door("GET", "/v1/noisiest", Scope.PLATFORM),
 ]
 OWN = [door for door in DOORS if door.scope is not Scope.PLATFORM]
-NAMING = [door for door in OWN if door.names is not None]
-STAYING = [door for door in NAMING if door.method != "DELETE" and door.json is not RESUME]
+NAMING = [door for door in OWN if door.names is not None and not door.makes]
+MAKING = [door for door in OWN if door.makes]
+STAYING = [door for door in NAMING + MAKING if door.method != "DELETE" and door.json is not RESUME]
 LISTING = [door for door in OWN if door.method == "GET" and door.names is None]
 
 
@@ -99,12 +119,16 @@ async def acmes(product: House) -> dict[str, str]:
         upload = {"file": ("acmecanary.md", b"# acmecanary\n\nacmecanary doors")}
         document = (await boss.post("/v1/documents", files=upload)).json()
         key = (await boss.post("/v1/keys", json={"subject": "acmecanary"})).json()
+        subject = f"user/{uuid4()}"
+        await boss.put(OF_USER.format(subject=subject), json=LIMITS)
     return {
         "thread_id": said["thread_id"],
         "run_id": said["run_id"],
         "document_id": document["document_id"],
         "key_id": key["key_id"],
+        "subject": subject,
         "tenant_id": "acme",
+        "plan_id": "pro",
     }
 
 
@@ -132,7 +156,7 @@ def routes(product: House) -> Iterator[RouteContext]:
 
 async def test_every_door_has_a_row(product: House) -> None:
     declared = {
-        (method, context.path, getattr(context.endpoint, "scope", None))
+        (method, context.path_format, getattr(context.endpoint, "scope", None))
         for context in routes(product)
         for method in context.methods or ["any"]
     }
@@ -141,7 +165,7 @@ async def test_every_door_has_a_row(product: House) -> None:
 
 async def test_every_id_in_a_path_is_asked_for_as_a_rival(product: House) -> None:
     named = {
-        (method, context.path)
+        (method, context.path_format)
         for context in routes(product)
         for method in context.methods or ["any"]
         if "{" in (context.path or "")
@@ -205,6 +229,22 @@ async def test_a_rival_asks_for_what_never_was(
     assert product.model.chat_requests == []
 
 
+@pytest.mark.parametrize("door", MAKING, ids=str)
+async def test_a_rival_that_uses_a_name_of_acmes_has_one_of_its_own(
+    product: House, acmes: dict[str, str], rival: httpx.AsyncClient, door: Door
+) -> None:
+    assert door.names is not None
+    named, fresh = acmes[door.names], f"user/{uuid4()}"
+    foreign, missing = [await rival.request(**door.request(name)) for name in (named, fresh)]
+    assert foreign.status_code == missing.status_code == 200
+    assert foreign.text.replace(named, "") == missing.text.replace(fresh, "")
+    for name in (named, fresh):
+        assert (await rival.delete(door.path.format(subject=name))).status_code == 204
+    async with product.client("acme", "boss", Role.ADMIN) as boss:
+        held = (await boss.get("/v1/limits/users")).json()["items"]
+    assert named in [each["subject"] for each in held]
+
+
 @pytest.mark.parametrize("door", LISTING, ids=str)
 async def test_a_rivals_lists_hold_nothing_of_acmes(
     acmes: dict[str, str], rival: httpx.AsyncClient, door: Door
@@ -213,7 +253,7 @@ async def test_a_rivals_lists_hold_nothing_of_acmes(
     assert response.status_code == 200
     assert "acmecanary" not in response.text
     if door.path != "/v1/audit":  # it says which ids the rival itself asked for
-        ids = [named for what, named in acmes.items() if what != "tenant_id"]
+        ids = [named for what, named in acmes.items() if what not in {"tenant_id", "plan_id"}]
         assert not any(each in response.text for each in ids)
 
 

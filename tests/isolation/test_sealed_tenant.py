@@ -21,6 +21,7 @@ from storage.seal import AppDatabase, SealKey
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Misconfigured
 from tenancy.ids import KeyId, SubjectId
+from tenancy.price import Price
 from tenancy.principal import Role
 from tests.storage.makers import ACME, GLOBEX, open_cells
 
@@ -78,6 +79,38 @@ INJECTED = {
     "the record of another, entered": (
         "select * from tenantry.tenant_record("
         "tenantry.enter('globex', current_setting('app.tenant_seal')))",
+    ),
+    "the record of another with its limits": (
+        "select * from tenantry.limited_tenant_record('globex')",
+    ),
+    "the record of another with its limits, entered": (
+        "select * from tenantry.limited_tenant_record("
+        "tenantry.enter('globex', current_setting('app.tenant_seal')))",
+    ),
+    "the limits of another": ("select * from control.limits_of('globex')",),
+    "the prices": ("select * from tenantry.price_records('*')",),
+    "the prices, as the platform": (
+        "select * from tenantry.price_records("
+        "tenantry.enter('*', current_setting('app.tenant_seal')))",
+    ),
+    "the users of another": (
+        "select tenantry.enter('globex', '')",
+        "select * from tenantry.page_of_user_limits(100, null)",
+    ),
+    "a user of another": (
+        "select set_config('app.tenant_id', 'globex', true)",
+        "select u.*, 'canary-of-' || 'globex' from tenantry.find_user_limits(%(thread)s) u",
+    ),
+    "a limit of another's user": (
+        "select set_config('app.tenant_id', 'globex', true)",
+        "select 'canary-of-' || 'globex' from"
+        ' tenantry.narrow_user(%(thread)s, \'{"user_burst": "1"}\') as outcome'
+        " where outcome = 'done'",
+    ),
+    "the end of another's limit": (
+        "select set_config('app.tenant_id', 'globex', true)",
+        "select 'canary-of-' || 'globex' from tenantry.forget_narrowed(%(thread)s) as done"
+        " where done",
     ),
     "an issuer": ("select * from tenantry.issuer_record('*', %(issuer)s)",),
     "an issuer, as the platform": (
@@ -173,8 +206,12 @@ def attacked(stores: Stores) -> Stores:
         subject, now = SubjectId(CANARY), datetime.now(UTC)
         key = ApiKey(KeyId(UUID(THREAD)), GLOBEX, subject, Role.MEMBER, (), now)
         admin.add_key(key, sha256(CANARY.encode()).digest())
+        admin.put_price(Price(CANARY, 1, 1))
+        for each in (CANARY, THREAD):
+            admin.limit(GLOBEX, {"user_burst": "1"}, SubjectId(each))
     with psycopg.connect(stores.app_url) as conn:
         enter(conn, stores.app, GLOBEX)
+        conn.execute('select tenantry.narrow_user(%s, \'{"user_burst": "1"}\')', [THREAD])
         run(conn, "insert into tenantry.threads (thread_id, subject_id, title) values (%s, %s, %s)")
         run(
             conn,

@@ -51,16 +51,16 @@ async def test_nothing_to_record_costs_nothing(ledger: PostgresLedger, trips: Tr
     assert trips == []
 
 
-async def test_usage_is_summed_per_meter_and_model(ledger: PostgresLedger) -> None:
+async def test_usage_and_cost_are_summed_per_meter_and_model(ledger: PostgresLedger) -> None:
     at = NOON - timedelta(days=3)
     events = [
-        usage_event(new_run(), quantity, model=model, created_at=at)
-        for quantity, model in ((1, "small"), (2, "small"), (4, "large"))
+        usage_event(new_run(), quantity, model=model, created_at=at, cost=cost)
+        for quantity, model, cost in ((1, "small", 10), (2, "small", 20), (4, "large", 2**40))
     ]
     await ledger.record(ACME, usage=events)
     assert await ledger.usage(ACME, at, at + HOUR) == [
-        {"meter": Meter.INPUT_TOKENS, "model": "large", "quantity": 4},
-        {"meter": Meter.INPUT_TOKENS, "model": "small", "quantity": 3},
+        {"meter": Meter.INPUT_TOKENS, "model": "large", "quantity": 4, "cost": 2**40},
+        {"meter": Meter.INPUT_TOKENS, "model": "small", "quantity": 3, "cost": 30},
     ]
 
 
