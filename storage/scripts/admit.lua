@@ -1,64 +1,77 @@
--- ADMIT: rate, concurrency and three budgets at once; all or nothing, and once per run.
--- ARGV  17 us a request costs (-1 unlimited)  18 burst  19 slots (-1 unlimited)  20 tokens wanted if they fit
+-- ADMIT: rate, concurrency and budgets of tenant, user and run at once; all or nothing, and once per run.
+-- ask  wanted {tokens, cost, input, model}: taken in the place of the first offer where every budget has room for many
 local SLOT_HINT_US = 1000000 -- runs end when they end: come again in a second
 local ROOM = 16             -- a generous hold must not be what refuses the next caller
-local cost_us, burst, slots = tonumber(ARGV[17]), tonumber(ARGV[18]), tonumber(ARGV[19])
 
-local function rate_wait()
-  if cost_us < 0 then return 0 end
-  return math.max(0, rate_debt() + cost_us - cost_us * burst)
+if counters_are_gone() then return {UNKNOWN} end
+
+local function rate_wait(debt, rate)
+  if rate[1] < 0 then return 0 end
+  return math.max(0, debt + rate[1] - rate[1] * rate[2])
 end
 
--- A bucket is never emptier than empty: what was owed at a slower rate is not owed at this one.
-local function forget_debt_of_another_plan()
-  local most = cost_us * burst
-  if cost_us < 0 or rate_debt() <= most then return end
-  redis.call('SET', RATE, digits(now + most), 'PX', digits(math.ceil(most / 1000) + SLACK_MS))
-end
-
-local function slot_wait()
-  if slots < 0 or redis.call('ZSCORE', SLOTS, run_id) or slots_taken() < slots then return 0 end
+local function slot_wait(key, taken, most)
+  if most < 0 or taken < most or redis.call('ZSCORE', key, ask.run) then return 0 end
   return SLOT_HINT_US
 end
 
-local function spend_request()
-  if cost_us < 0 then return end
-  local debt = rate_debt() + cost_us
-  redis.call('SET', RATE, digits(now + debt), 'PX', digits(math.ceil(debt / 1000) + SLACK_MS))
+local function debts_of(run)
+  local debts = {}
+  for i, key in ipairs(levels(RATE, run.user)) do debts[i] = rate_debt(i, key) end
+  return debts
 end
 
--- More than the run needs to be admitted: taken only where every budget has room for many such.
+local function taken_of(run)
+  local taken = {}
+  for i, key in ipairs(slot_keys(run.user)) do taken[i] = slots_taken(key) end
+  return taken
+end
+
+local function waits_at_the_gate(run, debts, taken)
+  local waits = {}
+  for i, debt in ipairs(debts) do waits[#waits + 1] = run.admitted and 0 or rate_wait(debt, ask.rates[i]) end
+  for i, key in ipairs(levels(SLOTS, run.user)) do
+    waits[#waits + 1] = slot_wait(key, taken[i] or 0, ask.slots[i])
+  end
+  return waits
+end
+
+local function spend_request(run, debts)
+  for i, key in ipairs(levels(RATE, run.user)) do
+    local cost_us = ask.rates[i][1]
+    if cost_us >= 0 then
+      debts[i] = debts[i] + cost_us
+      redis.call('SET', key, digits(now + debts[i]), 'PX', digits(math.ceil(debts[i] / 1000) + SLACK_MS))
+    end
+  end
+end
+
 local function hold_wanted(run, hold)
-  local wanted = tonumber(ARGV[20])
-  if wanted <= tokens then return end
-  tokens = wanted * ROOM
-  local fits = math.max(unpack(budget_waits(hold))) == 0
-  tokens = wanted
-  if fits then hold_more(run, hold) end
+  if not ask.wanted then return end
+  local many = {ask.wanted[1] * ROOM, ask.wanted[2] * ROOM}
+  local waits = budget_waits(run, hold, missing(hold, many), figures_of(run, hold))
+  waits[#waits] = run_wait(run, missing(hold, ask.wanted))
+  if math.max(unpack(waits)) == 0 then hold_more(run, hold, ask.wanted) end
 end
 
--- The reply of every script, and the tokens that call 0 holds.
-local function answer(waits, hold)
-  local reply = report(waits)
-  reply[#reply + 1] = hold.tokens or 0
-  return reply
+reap(ask.user)
+local run = load_run(ask.run)
+local debts, taken = debts_of(run), taken_of(run)
+local waits, hold, chosen = waits_at_the_gate(run, debts, taken), hold_of(run), run.chosen or 0
+local budgets = nil
+if run.admitted then
+  budgets = budget_waits(run, hold, {0, 0}, figures_of(run, hold))
+else
+  chosen, budgets = choose(run, hold)
 end
-
-reap()
-forget_debt_of_another_plan()
-local run = load_run(run_id)
-local waits = {0, slot_wait(), 0, 0, 0}
-local hold = hold_of(run)
+for _, wait in ipairs(budgets) do waits[#waits + 1] = wait end
+if math.max(unpack(waits)) > 0 then return report(waits, -1, hold, debts, taken) end
+take_slot(ask.run, run.user, taken)
 if not run.admitted then
-  waits = {rate_wait(), waits[2], unpack(budget_waits(hold))}
+  spend_request(run, debts)
+  hold_more(run, hold, ask.offers[chosen + 1])
+  if chosen == 0 then hold_wanted(run, hold) end
+  run.admitted, run.chosen = true, chosen
 end
-if math.max(unpack(waits)) > 0 then return answer(waits, hold) end
-take_slot(run_id)
-if not run.admitted then
-  spend_request()
-  hold_more(run, hold)
-  hold_wanted(run, hold)
-  run.admitted = true
-end
-save_run(run_id, run)
-return answer(waits, hold)
+save_run(ask.run, run)
+return report(waits, chosen, hold, debts, taken)

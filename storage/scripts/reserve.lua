@@ -1,10 +1,11 @@
--- RESERVE: see to it that the hold of one model call is at least `tokens`.
-reap()
-local run = load_run(run_id)
+-- RESERVE: see to it that one model call holds the first of the offers that fits.
+if counters_are_gone() then return {UNKNOWN} end
+reap(ask.user)
+local run = load_run(ask.run)
 local hold = hold_of(run)
-local waits = {0, 0, unpack(budget_waits(hold))}
-if math.max(unpack(waits)) == 0 then
-  hold_more(run, hold)
-  save_run(run_id, run)
+local chosen, waits = choose(run, hold)
+if chosen >= 0 then
+  hold_more(run, hold, ask.offers[chosen + 1])
+  save_run(ask.run, run)
 end
-return report(waits)
+return report(waits, chosen, hold)

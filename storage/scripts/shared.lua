@@ -1,85 +1,147 @@
--- What every quota script begins with. One call serves one tenant: all KEYS carry its hash tag.
+-- What every quota script begins with. One call serves one tenant: all KEYS carry its hash tag, and so do the keys
+-- of its users, which are a key of the tenant's and the user's digest: <key>/<digest>.
 -- KEYS  1 rate (when the bucket is full again, in us)   2 slots (run -> expiry)
---       3 tokens (<period>:spent, <period>:held)        4 runs (run -> its record, packed)
+--       3 counters (<period>:spent|held|cost|cost_held, served, version)   4 runs (run -> its record, packed)
 --       5 due (run -> when its holds are charged, or its record is forgotten)
--- ARGV  1 now in us, or '' for the server's clock   2 minute  3 day  4 month (names of the current periods)
---       5 ms to keep tokens  6 us a hold lives  7 us a slot lives  8 run  9 call  10 tokens  11... the script's own
--- A record is {admitted, calls = {<call> = {state, tokens, periods}}}.
-local RATE, SLOTS, TOKENS, RUNS, DUE = unpack(KEYS)
+-- ARGV  1 the question as JSON: now (us, or absent for the server's clock), periods (names of the current minute, day
+--       and month), keep_ms (for counters), hold_us, slot_us, run, user (digest or ''), subject, and each script's own.
+--       Decisions also: rates ({us a request costs (-1 unlimited), burst} of tenant and user), slots (of both, -1
+--       unlimited), user_is_limited (whether budgets of the user's own ask for its counters).
+-- A record is {admitted, user, subject, calls = {<call> = {state, tokens, cost, input, model, periods, at}}}.
+local RATE, SLOTS, COUNTERS, RUNS, DUE = unpack(KEYS)
 local HELD, CHARGED, SETTLED = 'held', 'charged', 'settled' -- charged: expired, taken as spent in full
-local REAP = 50         -- runs and slots cleared per call: bounds the time Redis is ours alone
+local KINDS = {':spent', ':held', ':cost', ':cost_held'}
+local UNKNOWN = -1      -- the whole reply where the counters are gone: the ledger must say what was spent
+local REAP = 50         -- runs cleared per call: bounds the time Redis is ours alone
 local MANY_FIELDS = 64  -- then what is written about past periods goes; nobody reads it
 local SLACK_MS = 60000
-local hold_us, slot_us = tonumber(ARGV[6]), tonumber(ARGV[7])
-local run_id, call, tokens = ARGV[8], ARGV[9], tonumber(ARGV[10])
+local ask = cjson.decode(ARGV[1])
+local reaped = 0        -- holds that expired in this call
 
 local function clock()
-  if ARGV[1] ~= '' then return tonumber(ARGV[1]) end
+  if ask.now then return ask.now end
   local time = redis.call('TIME')
   return time[1] * 1000000 + time[2]
 end
 
 local now = clock()
 
-local function current_periods()
-  return {ARGV[2], ARGV[3], ARGV[4]}
-end
-
 -- Digits that survive: Lua's own conversion keeps 14.
 local function digits(number)
   return string.format('%.0f', number)
 end
 
-local function forget_past_periods()
+local function of_user(key, user)
+  return key .. '/' .. user
+end
+
+-- The keys at which a run counts: the tenant's, and its user's.
+local function levels(key, user)
+  if user == '' then return {key} end
+  return {key, of_user(key, user)}
+end
+
+-- Counters are read once, in one command, and written once: books[key] is {figures, changed, known}.
+local books = {}
+local CURRENT = {}
+for _, period in ipairs(ask.periods) do
+  for _, kind in ipairs(KINDS) do CURRENT[#CURRENT + 1] = period .. kind end
+end
+local FIRST_OF_MINUTE = CURRENT[1]
+
+local function book_at(key)
+  local book = books[key]
+  if book then return book end
+  local stored = redis.call('HMGET', key, 'version', 'served', unpack(CURRENT))
+  book = {figures = {version = tonumber(stored[1]) or 0, served = tonumber(stored[2]) or 0}, changed = {},
+          known = stored[1] ~= false, begins_minute = stored[3] == false}
+  for i, field in ipairs(CURRENT) do book.figures[field] = tonumber(stored[i + 2]) or 0 end
+  books[key] = book
+  return book
+end
+
+local function figure(key, field)
+  local figures = book_at(key).figures
+  if not figures[field] then figures[field] = tonumber(redis.call('HGET', key, field)) or 0 end
+  return figures[field]
+end
+
+local function add(key, field, more)
+  if more == 0 then return end
+  local book = book_at(key)
+  book.figures[field] = figure(key, field) + more
+  book.changed[field] = true
+end
+
+local function forget_past_periods(key)
   local current = {}
-  for _, name in ipairs(current_periods()) do current[#name] = name end
-  for _, field in ipairs(redis.call('HKEYS', TOKENS)) do
-    local name = string.match(field, '%d+')
-    if name < (current[#name] or '') then redis.call('HDEL', TOKENS, field) end
+  for _, name in ipairs(ask.periods) do current[#name] = name end
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    local name = string.match(field, '^%d+')
+    if name and name < (current[#name] or '') then redis.call('HDEL', key, field) end
   end
 end
 
--- Adds to what `periods` have spent and hold. Take away with `0 - n`: `-n` of zero is written "-0".
-local function book(periods, spent, held)
-  for _, period in ipairs(periods) do
-    if spent ~= 0 then redis.call('HINCRBY', TOKENS, period .. ':spent', digits(spent)) end
-    if held ~= 0 then redis.call('HINCRBY', TOKENS, period .. ':held', digits(held)) end
+local function write(key, book)
+  local said = {'version', digits(book.figures.version + 1)}
+  for field in pairs(book.changed) do
+    said[#said + 1] = field
+    said[#said + 1] = digits(book.figures[field])
   end
-  redis.call('PEXPIRE', TOKENS, ARGV[5])
-  if redis.call('HLEN', TOKENS) > MANY_FIELDS then forget_past_periods() end
+  redis.call('HSET', key, unpack(said))
+  redis.call('PEXPIRE', key, ask.keep_ms)
+  if book.begins_minute and redis.call('HLEN', key) > MANY_FIELDS then forget_past_periods(key) end
 end
 
--- Six figures: spent and held of each period.
-local function balance(periods)
-  local fields = {}
-  for _, period in ipairs(periods) do
-    fields[#fields + 1] = period .. ':spent'
-    fields[#fields + 1] = period .. ':held'
+-- Every script ends with it.
+local function write_books()
+  for key, book in pairs(books) do
+    if next(book.changed) then write(key, book) end
   end
-  local figures = redis.call('HMGET', TOKENS, unpack(fields))
-  for i, figure in ipairs(figures) do figures[i] = tonumber(figure or 0) end
+end
+
+-- Adds to what `periods` have spent and hold, for tenant and user: {spent, held, cost, cost held}.
+local function book(user, periods, more)
+  for _, key in ipairs(levels(COUNTERS, user)) do
+    for _, period in ipairs(periods) do
+      for i, kind in ipairs(KINDS) do add(key, period .. kind, more[i]) end
+    end
+  end
+end
+
+-- Twelve figures: spent, held, cost and cost held of each period.
+local function balance(key, periods)
+  local figures = {}
+  for _, period in ipairs(periods) do
+    for _, kind in ipairs(KINDS) do figures[#figures + 1] = figure(key, period .. kind) end
+  end
   return figures
+end
+
+-- Of a user only where a limit of its own asks for them: most users have none.
+local function counters_are_gone()
+  if not book_at(COUNTERS).known then return true end
+  return ask.user_is_limited and not book_at(of_user(COUNTERS, ask.user)).known
 end
 
 local function load_run(id)
   local packed = redis.call('HGET', RUNS, id)
   if packed then return cmsgpack.unpack(packed), true end
-  return {admitted = false, calls = {}}, false
+  return {admitted = false, user = ask.user, subject = ask.subject, calls = {}}, false
 end
 
-local function holds_something(run)
+local function has(run, state)
   for _, hold in pairs(run.calls) do
-    if hold.state == HELD then return true end
+    if hold.state == state then return true end
   end
   return false
 end
 
 local function schedule(id, run)
-  local keep = holds_something(run) and hold_us or 2 * hold_us
+  local keep = has(run, HELD) and ask.hold_us or 2 * ask.hold_us
   redis.call('ZADD', DUE, digits(now + keep), id)
-  local ttl = digits(3 * hold_us / 1000 + SLACK_MS)
-  redis.call('PEXPIRE', DUE, ttl)
-  redis.call('PEXPIRE', RUNS, ttl)
+  redis.call('PEXPIRE', DUE, ask.keep_ms)
+  redis.call('PEXPIRE', RUNS, ask.keep_ms)
 end
 
 local function save_run(id, run)
@@ -87,71 +149,97 @@ local function save_run(id, run)
   schedule(id, run)
 end
 
-local function forget_run(id)
-  redis.call('HDEL', RUNS, id)
-  redis.call('ZREM', DUE, id)
-end
-
-local function take_slot(id)
-  redis.call('ZADD', SLOTS, digits(now + slot_us), id)
-  redis.call('PEXPIRE', SLOTS, digits(slot_us / 1000 + SLACK_MS))
-end
-
--- A settle that never came: the hold is charged in full, until a late one says better.
+-- A settle that never came: the hold is charged in full, until a late one or the ledger says better.
 local function charge_in_full(run)
   for _, hold in pairs(run.calls) do
     if hold.state == HELD then
-      book(hold.periods, hold.tokens, 0 - hold.tokens)
+      book(run.user, hold.periods, {hold.tokens, 0 - hold.tokens, hold.cost, 0 - hold.cost})
       hold.state = CHARGED
+      reaped = reaped + 1
     end
   end
 end
 
+-- What was charged stays known until it is reconciled: the ledger may not have it yet.
 local function reap_runs()
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', digits(now), 'LIMIT', 0, REAP)) do
     local run = load_run(id)
-    if holds_something(run) then
+    if has(run, HELD) then
       charge_in_full(run)
       save_run(id, run)
     else
-      forget_run(id)
+      if not has(run, CHARGED) then redis.call('HDEL', RUNS, id) end
+      redis.call('ZREM', DUE, id)
     end
   end
 end
 
--- The records are kept for less long than the figures: what is still held without any is spent.
-local function charge_orphans()
-  if redis.call('EXISTS', DUE) == 1 then return end
-  local periods, figures = current_periods(), balance(current_periods())
-  for i, period in ipairs(periods) do
-    local held = figures[2 * i]
-    if held ~= 0 then book({period}, held, 0 - held) end
+-- What is held without any record of it is spent.
+local function charge_orphans(user)
+  for _, key in ipairs(levels(COUNTERS, user)) do
+    for _, period in ipairs(ask.periods) do
+      local held, cost = figure(key, period .. ':held'), figure(key, period .. ':cost_held')
+      if (held ~= 0 or cost ~= 0) and redis.call('EXISTS', DUE) == 0 then
+        add(key, period .. ':spent', held)
+        add(key, period .. ':held', 0 - held)
+        add(key, period .. ':cost', cost)
+        add(key, period .. ':cost_held', 0 - cost)
+      end
+    end
   end
 end
 
-local function reap_slots()
-  local gone = redis.call('ZRANGEBYSCORE', SLOTS, '-inf', digits(now), 'LIMIT', 0, REAP)
-  if #gone > 0 then redis.call('ZREM', SLOTS, unpack(gone)) end
-end
-
-local function reap()
+local function reap(user)
   reap_runs()
-  charge_orphans()
-  reap_slots()
+  charge_orphans(user)
 end
 
--- Us until the bucket is full again.
-local function rate_debt()
-  return math.max(0, tonumber(redis.call('GET', RATE) or 0) - now)
+-- Where slots are counted: of users only where they are limited, as far as that is known.
+local function slot_keys(user)
+  if ask.slots and ask.slots[2] < 0 then return {SLOTS} end
+  return levels(SLOTS, user)
 end
 
--- Slots taken, the expired that are not reaped yet included: counting them can only refuse too much.
-local function slots_taken()
-  return redis.call('ZCARD', SLOTS)
+-- Takes a slot or keeps it, and counts it in `taken`.
+local function take_slot(id, user, taken)
+  for i, key in ipairs(slot_keys(user)) do
+    taken[i] = (taken[i] or 0) + redis.call('ZADD', key, digits(now + ask.slot_us), id)
+    redis.call('PEXPIRE', key, digits(ask.slot_us / 1000 + SLACK_MS))
+  end
 end
 
--- The reply of a decision: us to wait for each limit (0 where it does not refuse), then the standings.
-local function report(waits)
-  local figures = balance(current_periods())
-  return {waits[1], waits[2], waits[3], waits[4], waits[5], rate_debt(), slots_taken(), unpack(figures)}
+local function free_slot(id, user)
+  for _, key in ipairs(levels(SLOTS, user)) do redis.call('ZREM', key, id) end
+end
+
+-- Slots taken now: those of dead runs are free.
+local function slots_taken(key)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', digits(now))
+  return redis.call('ZCARD', key)
+end
+
+-- Us until the bucket is full again. More than an empty bucket was owed at the slower rate of another plan, and is not
+-- owed at this one: there is room for one request.
+local function rate_debt(i, key)
+  local cost_us, burst = ask.rates[i][1], ask.rates[i][2]
+  if cost_us < 0 then return 0 end
+  local debt, most = math.max(0, tonumber(redis.call('GET', key) or 0) - now), cost_us * burst
+  return debt <= most and debt or math.max(0, most - cost_us)
+end
+
+-- The reply of a decision: the offer that was taken (-1 for none), what expired, what the call holds and all that was
+-- served; how long to wait for each limit (us, 0 where it does not refuse), and where tenant and user stand.
+local function report(waits, chosen, hold, debts, taken)
+  local user = ask.user
+  local reply = {chosen, reaped, hold.tokens or 0, hold.cost or 0, figure(COUNTERS, 'served')}
+  for _, wait in ipairs(waits) do reply[#reply + 1] = wait end
+  for i, key in ipairs(levels(RATE, user)) do reply[#reply + 1] = debts and debts[i] or rate_debt(i, key) end
+  taken = taken or {}
+  for i, key in ipairs(slot_keys(user)) do taken[i] = taken[i] or slots_taken(key) end
+  for i = 1, #levels(SLOTS, user) do reply[#reply + 1] = taken[i] or 0 end
+  for _, key in ipairs(levels(COUNTERS, user)) do
+    for _, amount in ipairs(balance(key, ask.periods)) do reply[#reply + 1] = amount end
+  end
+  write_books()
+  return reply
 end

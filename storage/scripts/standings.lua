@@ -1,3 +1,4 @@
--- STANDINGS: where the tenant stands, decided nothing.
-reap()
-return report({0, 0, 0, 0, 0})
+-- STANDINGS: where the tenant and a user of it stand, decided nothing.
+if counters_are_gone() then return {UNKNOWN} end
+reap(ask.user)
+return report({}, -1, {})

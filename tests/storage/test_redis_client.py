@@ -14,6 +14,7 @@ from storage.redis_client import connect
 from tenancy.errors import Unavailable
 from tenancy.ids import RunId, TenantId
 from tenancy.plan import FREE
+from tenancy.quota import Claim
 from tests.storage.redis_server import RedisServer
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
@@ -74,12 +75,13 @@ async def test_a_silent_redis_is_unavailable_in_time(server: RedisServer, redis:
 async def test_a_redis_that_may_not_write_is_unavailable(redis: Redis) -> None:
     await redis.replicaof("127.0.0.1", "1")
     with pytest.raises(Unavailable):
-        await RedisQuota(redis).admit(ACME, FREE, run_id=RunId(uuid4()), hold_tokens=1)
+        await RedisQuota(redis).admit(ACME, FREE, run_id=RunId(uuid4()), offers=[Claim(1)])
 
 
 async def test_a_cancelled_request_leaves_no_answer_for_the_next_tenant(redis: Redis) -> None:
     quota = RedisQuota(redis)
-    await quota.settle(GLOBEX, run_id=RunId(uuid4()), call=0, tokens=7)
+    await quota.standings(GLOBEX, FREE)
+    await quota.settle(GLOBEX, run_id=RunId(uuid4()), call=0, actual=Claim(7))
     for turns in range(12):
         task = asyncio.create_task(quota.standings(ACME, FREE))
         for _ in range(turns):
