@@ -1,18 +1,22 @@
 """The one door of every prompt: it stamps the tenant and settles what the call cost."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 
-import orjson
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from pydantic import ValidationError
 
 from graph.answers import sound
-from graph.ports import Models, Turn
+from graph.budget import model_name, prompt_bound, schema_text
+from graph.ports import NOTHING, Models, Slot, Turn
 from graph.prompts import system_prompt
 from graph.state import NumberedPassage
-from tenancy.errors import ModelFailed
+from tenancy.audit import Outcome
+from tenancy.errors import BreakerOpen, ModelFailed
 from tenancy.quota import token_bound
 from tenancy.tenant import Tenant
 from tenancy.usage import Tokens
@@ -21,15 +25,11 @@ NO_MESSAGE = "The model endpoint answered with something that is no message."
 BYTES_PER_TOKEN = 4  # of English text; used only where a provider reports no usage at all
 
 
-def model_name(tenant: Tenant, models: Models) -> str:
-    """The model of the tenant's choice where its plan allows it, else the deployment's."""
-    wanted = tenant.preferences.get("model") or models.default
-    return wanted if tenant.plan.allows_model(wanted, models.default) else models.default
+class Answer(NamedTuple):
+    """What was answered, and by which model."""
 
-
-def schema_text(shown: Sequence[dict[str, Any]]) -> str:
-    """Tool schemas as they travel: what they add to a prompt's size."""
-    return orjson.dumps(shown).decode() if shown else ""
+    message: AIMessage
+    model: str
 
 
 async def ask(
@@ -41,22 +41,121 @@ async def ask(
     models: Models,
     tools: Sequence[dict[str, Any]],
     max_tokens: int,
-) -> AIMessage:
-    """Call the tenant's model, and settle the call with what the provider counted.
+    model: str | None = None,
+) -> Answer:
+    """Ask `model`, or the tenant's, else the first of its fallbacks that answers; settle the call.
 
-    Raises `ModelFailed` or `ModelTimeout`; the call's hold is then the run's to give back.
+    Raises what the first model failed with, or what ended an answer that had begun; `BreakerOpen`
+    where none could be asked. The hold of a call that cost nothing is then the run's to give back.
     """
-    name = model_name(turn.tenant, models)
-    prompt = [system_prompt(turn.tenant, passages), *messages]
+    first = model or model_name(turn.tenant, models)
     options: dict[str, Any] = {"max_tokens": max_tokens, **({"tools": tools} if tools else {})}
+    asking = _Asking(
+        turn,
+        models,
+        call,
+        prompt=[system_prompt(turn.tenant, passages), *messages],
+        bound=prompt_bound(turn.tenant, messages, passages, schema_text(tools)),
+        options=options,
+    )
     try:
-        answer = await models.get(name).ainvoke(prompt, **options)
+        return await asking.first_of(_chain(turn.tenant, models, first))
+    except BaseException:
+        asking.forfeit()
+        raise
+
+
+def _chain(tenant: Tenant, models: Models, first: str) -> list[str]:
+    plan = tenant.plan
+    allowed = [name for name in plan.fallback_models if plan.allows_model(name, models.default)]
+    return [*dict.fromkeys([first, *allowed])]
+
+
+@dataclass(slots=True)
+class _Asking:
+    """One call, of one model after the other until one answers.
+
+    `lost` is what those that failed halfway may have counted; `owing` is the model to which the
+    hold belongs if nothing settles it any more.
+    """
+
+    turn: Turn
+    models: Models
+    call: int
+    prompt: Sequence[BaseMessage]
+    bound: int
+    options: dict[str, Any]
+    lost: Tokens = NOTHING
+    owing: str | None = None
+
+    async def first_of(self, chain: Sequence[str]) -> Answer:
+        failures: list[ModelFailed] = []
+        for name in chain:
+            try:
+                self.models.breakers.require_closed(self.turn.tenant.tenant_id, name)
+                if name == chain[0] or await self._may_use(name):
+                    return await self._answer(name, chain[0])
+            except ModelFailed as failure:
+                failures.append(failure)
+                if failure.began or not failure.at_fault:
+                    break
+        await self._settle_lost()
+        raise _telling(failures)
+
+    async def _may_use(self, name: str) -> bool:
+        return await self.turn.may_use(self.call, name, spent=self.lost)
+
+    async def _answer(self, name: str, first: str) -> Answer:
+        async with self.turn.slot(name) as slot:
+            message = await self._attempt(name, slot)
+            tokens = _counted(message, self.prompt)
+            slot.served(tokens.total)
+        self.owing = None
+        await self.turn.settle(self.call, self.lost + tokens, name)
+        if name != first:
+            self.turn.did("model.fall_back", name, Outcome.ALLOWED, instead_of=first)
+        return Answer(sound(message), name)
+
+    async def _attempt(self, name: str, slot: Slot) -> AIMessage:
+        before = self.owing
+        try:
+            with self.models.breakers.call(self.turn.tenant.tenant_id, name):
+                self.owing = name
+                return await _invoke(self.models.get(name), self.prompt, self.options)
+        except ModelFailed as failure:
+            cost = Tokens(self.bound, failure.received) if failure.received else NOTHING
+            self.lost, self.owing = self.lost + cost, name if cost.total else before
+            slot.served(cost.total)
+            raise
+
+    async def _settle_lost(self) -> None:
+        name, self.owing = self.owing, None
+        if name is not None:
+            await self.turn.settle(self.call, self.lost, name)
+
+    def forfeit(self) -> None:
+        if self.owing is not None:
+            self.turn.forfeit(self.call, self.owing)
+
+
+async def _invoke(
+    model: BaseChatModel, prompt: Sequence[BaseMessage], options: dict[str, Any]
+) -> AIMessage:
+    try:
+        answer = await model.ainvoke(prompt, **options)
     except ValidationError:  # of LangChain's own types: its text may quote the answer
-        raise ModelFailed(NO_MESSAGE) from None
-    if not isinstance(answer, AIMessage):
-        raise ModelFailed(NO_MESSAGE)
-    await turn.settle(call, _counted(answer, prompt), name)
-    return sound(answer)
+        answer = None
+    if not isinstance(answer, AIMessage):  # it may have been passed on, and counts as a long one
+        raise ModelFailed(NO_MESSAGE, began=True, received=options["max_tokens"])
+    return answer
+
+
+def _telling(failures: Sequence[ModelFailed]) -> ModelFailed:
+    """What to fail with: the end of an answer that had begun, the first failure, the soonest."""
+    if failures[-1].began:
+        return failures[-1]
+    told = [failure for failure in failures if not isinstance(failure, BreakerOpen)]
+    return told[0] if told else min(failures, key=lambda each: each.retry_after or timedelta())
 
 
 def _counted(answer: AIMessage, prompt: Sequence[BaseMessage]) -> Tokens:

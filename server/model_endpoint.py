@@ -11,6 +11,7 @@ from server.openai_wire.completions import FastCompletions
 from server.openai_wire.embeddings import EndpointEmbedder
 from server.openai_wire.failures import translate, translating
 from server.openai_wire.transport import Transport
+from server.openai_wire.watch import UNWATCHED, Watch
 
 __all__ = ["DEFAULT_BASE_URL", "ModelEndpoint", "translate", "translating"]
 
@@ -23,7 +24,8 @@ class ModelEndpoint:
     """Models behind one URL. Their failures are `ModelFailed` and `ModelTimeout`.
 
     `timeout_seconds` bounds a whole answer, or each silence within a streamed one. A refused
-    connection, a 429 and a 5xx are tried once more within it; silence never is.
+    connection, a 429 and a 5xx are tried once more within it; silence never is. `watch` is told
+    of each of them, and of each answer.
     """
 
     def __init__(
@@ -34,13 +36,14 @@ class ModelEndpoint:
         timeout_seconds: float,
         retries: int = 1,
         coalesce: bool = True,
+        watch: Watch = UNWATCHED,
     ) -> None:
         self._base_url = base_url
         self._api_key = SecretStr(api_key or NO_KEY)
         self._timeout_seconds = timeout_seconds
         self._coalesce = coalesce
         self._transport = Transport(
-            base_url, api_key, timeout_seconds=timeout_seconds, retries=retries
+            base_url, api_key, timeout_seconds=timeout_seconds, retries=retries, watch=watch
         )
         self._chat_model = lru_cache(KEPT_MODELS)(self._build)
 

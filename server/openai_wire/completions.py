@@ -13,8 +13,10 @@ from server.openai_wire.progress import Progress
 from server.openai_wire.shapes import Json, vet_chunk, vet_completion
 from server.openai_wire.tool_calls import HeldCalls
 from server.openai_wire.transport import Transport
+from tenancy.errors import ModelFailed
 
 PATH = "/chat/completions"
+OUTPUT_LIMIT = "max_completion_tokens"  # as langchain-openai names it
 SDK_OPTIONS = ("extra_headers", "extra_query", "timeout")  # rare: left to the SDK
 OMITTED = (openai.NotGiven, openai.Omit)
 
@@ -43,27 +45,54 @@ class FastCompletions:
         payload = plain(payload)
         if payload.get("stream"):
             return Chunks(self._stream(payload))
-        return Completion.of(vet_completion(await self._transport.post(PATH, payload)))
+        return Completion.of(await self._whole(payload))
+
+    async def _whole(self, payload: Json) -> Json:
+        try:
+            whole = await self._transport.post(PATH, payload)
+        except ModelFailed as failure:
+            if failure.received:  # of an answer that the endpoint had finished
+                failure.received = max(failure.received, payload.get(OUTPUT_LIMIT) or 0)
+            raise
+        answer = vet_completion(whole.answer)
+        self._transport.watch.answered(whole.started, answer["usage"], whole.size)
+        return answer
 
     async def _through_sdk(self, payload: Mapping[str, Any]) -> Any:
-        with translating():
-            answer = await self._stock.create(**payload)
+        try:
+            with translating():
+                answer = await self._stock.create(**payload)
+        except ModelFailed as failure:
+            if failure.at_fault:
+                self._transport.watch.pressed(failure.retry_after)
+            raise
         if payload.get("stream"):
             return Chunks(_stock_chunks(answer))
         return Completion.of(vet_completion(_dumped(answer)))
 
     async def _stream(self, payload: Mapping[str, Any]) -> AsyncGenerator[Json, None]:
         progress, calls = Progress(), HeldCalls()
-        async with self._transport.stream(PATH, payload) as response:
-            reader = EventReader(response.content, gap_seconds=self._transport.timeout_seconds)
-            while not progress.done and (events := await _read(reader)):
-                chunks = [*map(calls.pass_on, progress.chunks(events))]
-                for chunk in coalesced(chunks) if self._coalesce else chunks:
+        try:
+            async with self._transport.stream(PATH, payload) as sent:
+                content = sent.response.content
+                reader = EventReader(content, gap_seconds=self._transport.timeout_seconds)
+                while not progress.done and (events := await self._read(reader)):
+                    chunks = [*map(calls.pass_on, progress.chunks(events))]
+                    for chunk in coalesced(chunks) if self._coalesce else chunks:
+                        progress.pass_on(chunk)
+                        yield chunk
+                progress.require_end()
+                self._transport.watch.answered(sent.started, progress.usage, progress.received)
+                for chunk in calls.rest():
                     yield chunk
-            progress.require_end()
-            for chunk in calls.rest():
-                yield chunk
-            await drain(response.content)
+                await drain(content)
+        except ModelFailed as failure:
+            failure.began, failure.received = progress.passed_on, progress.received
+            raise
+
+    async def _read(self, reader: EventReader) -> list[bytes]:
+        with self._transport.watching():
+            return await reader.read()
 
 
 class RawCompletions:
@@ -83,11 +112,6 @@ def plain(payload: Mapping[str, Any]) -> Json:
     sent = {name: value for name, value in payload.items() if not isinstance(value, OMITTED)}
     sent.pop("extra_body", None)
     return {**sent, **extra}
-
-
-async def _read(reader: EventReader) -> list[bytes]:
-    with translating():
-        return await reader.read()
 
 
 async def _stock_chunks(stream: Any) -> AsyncGenerator[Json, None]:

@@ -30,7 +30,7 @@ class EndpointEmbedder:
         tokens = 0
         for start in range(0, len(texts), BATCH):
             batch = list(texts[start : start + BATCH])
-            answer = await self._transport.post("/embeddings", self._request(batch))
+            answer = (await self._transport.post("/embeddings", self._request(batch))).answer
             vectors += _vectors(answer, len(batch))
             tokens += _tokens(answer, batch)
         if len({len(vector) for vector in vectors}) > 1:

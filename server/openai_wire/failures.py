@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from json import JSONDecodeError
 
 import aiohttp
 import openai
 
+from server.openai_wire.retry_after import retry_after
 from tenancy.errors import ModelFailed, ModelTimeout
 
 MAX_BODY_BYTES = 64 * 1024 * 1024  # 128 vectors of 4,096 figures are 12 MiB
@@ -16,9 +18,10 @@ BROKE_OFF = "The model endpoint's answer broke off."
 UNREACHABLE = "The model endpoint is not reachable."
 
 
-def refused(status: int) -> ModelFailed:
-    """The failure for an answer that is no success."""
-    return ModelFailed(f"The model endpoint answered {status}.")
+def refused(status: int, wanted: timedelta | None = None) -> ModelFailed:
+    """The failure for an answer that is no success; `wanted` is the rest it asks for."""
+    detail = f"The model endpoint answered {status}."
+    return ModelFailed(detail, status=status, retry_after=wanted)
 
 
 def nonsense() -> ModelFailed:
@@ -33,7 +36,7 @@ def translate(error: Exception) -> ModelFailed:
     if isinstance(error, TimeoutError | openai.APITimeoutError):
         return ModelTimeout()
     if isinstance(error, openai.APIStatusError):
-        return refused(error.status_code)
+        return refused(error.status_code, retry_after(error.response.headers))
     if isinstance(error, aiohttp.ClientConnectorError | openai.APIConnectionError):
         return ModelFailed(UNREACHABLE)
     if isinstance(error, aiohttp.ClientConnectionError | aiohttp.ClientPayloadError):

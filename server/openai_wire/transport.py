@@ -3,19 +3,45 @@
 import asyncio
 import math
 import random
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from time import monotonic
+from typing import Any, NamedTuple
 
 import aiohttp
 import orjson
 
-from server.openai_wire.failures import MAX_BODY_BYTES, nonsense, refused, translating
+from server.openai_wire.failures import (
+    MAX_BODY_BYTES,
+    nonsense,
+    refused,
+    translate,
+    translating,
+)
+from server.openai_wire.retry_after import retry_after
+from server.openai_wire.watch import UNWATCHED, Watch
 from tenancy.errors import ModelFailed
 
 MAX_CONNECTIONS = 1000  # as in the OpenAI SDK; what bounds the load is the tenants' slots
 LONGEST_WAIT_SECONDS = 2.0  # a slot waits with the call: whoever asks for more time gets no retry
 FIRST_WAIT_SECONDS = 0.2
+
+LOST = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError)
+
+
+class Sent(NamedTuple):
+    """A response whose body is still to come, and when its request was sent."""
+
+    response: aiohttp.ClientResponse
+    started: float
+
+
+class Whole(NamedTuple):
+    """A whole answer, its size in bytes, and when its request was sent."""
+
+    answer: Any
+    size: int
+    started: float
 
 
 class Transport:
@@ -26,9 +52,16 @@ class Transport:
     """
 
     def __init__(
-        self, base_url: str, api_key: str | None, *, timeout_seconds: float, retries: int
+        self,
+        base_url: str,
+        api_key: str | None,
+        *,
+        timeout_seconds: float,
+        retries: int,
+        watch: Watch = UNWATCHED,
     ) -> None:
         self.timeout_seconds = timeout_seconds
+        self.watch = watch
         self._base_url = base_url.rstrip("/")
         self._headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if api_key:
@@ -44,51 +77,77 @@ class Transport:
         if self._session is not None:
             await self._session.close()
 
-    async def post(self, path: str, payload: Mapping[str, Any]) -> Any:
+    async def post(self, path: str, payload: Mapping[str, Any]) -> Whole:
         """The JSON answer, complete within the time-out. Raises `ModelFailed`."""
-        with translating():
-            async with asyncio.timeout(self.timeout_seconds):
-                response = await self._send(path, payload)
-                try:
-                    body = await _read(response)
-                finally:
-                    response.release()  # closes the connection when there is more to read
-        return loads(body)
+        body = bytearray()
+        try:
+            with self.watching():
+                async with asyncio.timeout(self.timeout_seconds):
+                    response, started = await self._send(path, payload)
+                    try:
+                        await _read(response, body)
+                    finally:
+                        response.release()  # closes the connection when there is more to read
+        except ModelFailed as failure:
+            failure.received = len(body)
+            raise
+        return Whole(loads(body), len(body), started)
 
     @asynccontextmanager
-    async def stream(
-        self, path: str, payload: Mapping[str, Any]
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def stream(self, path: str, payload: Mapping[str, Any]) -> AsyncIterator[Sent]:
         """The answer with its body still to come, its head within the time-out.
 
         The connection is kept for the next request when the body was read to its end.
         """
-        with translating():
+        with self.watching():
             async with asyncio.timeout(self.timeout_seconds):
-                response = await self._send(path, payload)
+                sent = await self._send(path, payload)
         try:
-            yield response
+            yield sent
         finally:
-            response.release()
+            sent.response.release()
 
-    async def _send(self, path: str, payload: Mapping[str, Any]) -> aiohttp.ClientResponse:
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Let faults leave as failures of ours; the watch is told of silence and lost connections.
+
+        The block does nothing but talk to the endpoint.
+        """
+        with translating():
+            try:
+                yield
+            except LOST:
+                self.watch.pressed()
+                raise
+
+    async def _send(self, path: str, payload: Mapping[str, Any]) -> Sent:
         body = orjson.dumps(payload, option=orjson.OPT_NON_STR_KEYS)
         for left in range(self._retries, -1, -1):
+            started = monotonic()
             try:
                 response = await self._post(path, body)
-            except aiohttp.ClientConnectionError:  # nothing of an answer was seen
+            except aiohttp.ClientConnectionError as error:  # nothing of an answer was seen
+                self.watch.pressed()
                 if not left:
-                    raise
+                    raise translate(error) from None  # told already
                 wait = FIRST_WAIT_SECONDS
             else:
                 if 200 <= response.status < 300:
-                    return response
-                response.release()
-                wait = _wait_before_retry(response.status, response.headers)
-                if not left or wait > self._longest_wait:
-                    raise refused(response.status)
-            await asyncio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311  # no secret: spreads retries
+                    return Sent(response, started)
+                wait = self._refused(response, left)
+            await asyncio.sleep(wait * random.uniform(1, 1.25))  # noqa: S311  # no secret: spreads retries
         raise AssertionError("the last try returns or raises")
+
+    def _refused(self, response: aiohttp.ClientResponse, left: int) -> float:
+        """The seconds until the next try; raises what the answer says where there is none."""
+        response.release()
+        failure = refused(response.status, retry_after(response.headers))
+        if failure.at_fault:
+            self.watch.pressed(failure.retry_after)
+        wait = _wait_before_retry(failure, response.headers.get("x-should-retry"))
+        if not left or wait > self._longest_wait:
+            raise failure
+        return wait
 
     async def _post(self, path: str, body: bytes) -> aiohttp.ClientResponse:
         return await self._open().post(
@@ -109,7 +168,7 @@ class Transport:
         return self._session
 
 
-def loads(body: bytes) -> Any:
+def loads(body: bytes | bytearray) -> Any:
     """The JSON in `body`; raises `ModelFailed`."""
     try:
         return orjson.loads(body)
@@ -117,22 +176,18 @@ def loads(body: bytes) -> Any:
         raise nonsense() from None  # the error quotes the body
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    blocks, size = [], 0
+async def _read(response: aiohttp.ClientResponse, body: bytearray) -> None:
     async for block in response.content.iter_any():
-        size += len(block)
-        if size > MAX_BODY_BYTES:
+        body += block
+        if len(body) > MAX_BODY_BYTES:
+            body.clear()  # no answer is as long: nothing of it counts
             raise nonsense()
-        blocks.append(block)
-    return b"".join(blocks)
 
 
-def _wait_before_retry(status: int, headers: Mapping[str, str]) -> float:
-    advice = headers.get("x-should-retry")  # OpenAI's own header, which its SDK obeys as well
-    if advice == "false" or (advice != "true" and status != 429 and status < 500):
+def _wait_before_retry(failure: ModelFailed, advice: str | None) -> float:
+    """`advice` is OpenAI's own header x-should-retry, which its SDK obeys as well."""
+    if advice == "false" or (advice != "true" and not failure.at_fault):
         return math.inf
-    try:
-        wait = float(headers.get("retry-after", FIRST_WAIT_SECONDS))
-    except ValueError:
-        return FIRST_WAIT_SECONDS  # an HTTP date
-    return wait if wait >= 0 else FIRST_WAIT_SECONDS
+    if failure.retry_after is None:
+        return FIRST_WAIT_SECONDS
+    return failure.retry_after.total_seconds()

@@ -7,6 +7,8 @@ import sys
 import traceback
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,10 +17,12 @@ from langchain_openai import ChatOpenAI
 
 from server.model_endpoint import ModelEndpoint, translating
 from server.openai_wire.embeddings import BATCH
+from server.openai_wire.watch import Watch
 from tenancy.errors import ModelFailed, ModelTimeout
 from tests.support.model_server import ModelServer, Reply, pseudo_embedding
 
 KEY = "sk-never-show-this"
+RIGHT_NOW = "Wed, 25 Nov 2026 12:00:00 GMT"
 PROMPT = "a prompt nobody else may read"
 QUESTION = [("system", "Be brief."), ("human", PROMPT)]
 TOOL = {
@@ -413,6 +417,194 @@ class TestFailures:
             await asyncio.sleep(0.3)
             break
         assert "".join([chunk.text async for chunk in stream]) == server.default.content
+
+
+@dataclass
+class Ear:
+    """Hears how the endpoints fare."""
+
+    pressures: list[tuple[str, float | None]] = field(default_factory=list)
+    answers: list[tuple[str, float, int]] = field(default_factory=list)
+
+    def pressed(self, endpoint: str, *, retry_after: timedelta | None) -> None:
+        seconds = None if retry_after is None else retry_after.total_seconds()
+        self.pressures.append((endpoint, seconds))
+
+    def observed(self, endpoint: str, *, seconds: float, tokens: int) -> None:
+        self.answers.append((endpoint, seconds, tokens))
+
+    def watch(self, endpoint: str) -> Watch:
+        return Watch(endpoint, self.pressed, self.observed)
+
+
+@pytest.fixture
+def ear() -> Ear:
+    return Ear()
+
+
+@pytest.fixture
+async def heard(server: ModelServer, ear: Ear) -> AsyncIterator[ModelEndpoint]:
+    watch = ear.watch("backup")
+    endpoint = ModelEndpoint(server.base_url, KEY, timeout_seconds=0.4, watch=watch)
+    yield endpoint
+    await endpoint.aclose()
+
+
+async def failing(model: Any, way: str) -> ModelFailed:
+    with pytest.raises(ModelFailed) as caught:
+        await (model.ainvoke(QUESTION) if way == "whole" else streamed(model))
+    return caught.value
+
+
+WAYS = pytest.mark.parametrize("way", ["whole", "stream"])
+
+
+WISHES: dict[str, tuple[dict[str, str], float | None]] = {
+    "seconds": ({"retry-after": "30"}, 30),
+    "milliseconds": ({"retry-after-ms": "2500"}, 2.5),
+    "date": ({"retry-after": "Wed, 25 Nov 2026 12:00:30 GMT", "date": RIGHT_NOW}, 30),
+    "nothing": ({}, None),
+}
+
+
+class TestWhatAFailureSays:
+    @WAYS
+    @pytest.mark.parametrize("wish", WISHES)
+    async def test_what_the_endpoint_asks_for_is_known(
+        self, server: ModelServer, heard: ModelEndpoint, ear: Ear, way: str, wish: str
+    ) -> None:
+        headers, seconds = WISHES[wish]
+        reply = Reply.error(429)
+        server.script(replace(reply, headers={**reply.headers, **headers}))
+        failure = await failing(heard.chat_model("scripted"), way)
+        assert (failure.status, failure.at_fault, failure.began) == (429, True, False)
+        assert (failure.retry_after and failure.retry_after.total_seconds()) == seconds
+        assert ear.pressures == [("backup", seconds)]
+
+    async def test_a_failure_of_the_sdk_says_the_same(
+        self, server: ModelServer, heard: ModelEndpoint, ear: Ear
+    ) -> None:
+        server.script(Reply.error(429, retry_after=30))
+        with pytest.raises(ModelFailed) as caught:
+            await heard.chat_model("scripted").ainvoke(QUESTION, extra_headers={"x-test": "1"})
+        assert (caught.value.status, caught.value.retry_after) == (429, timedelta(seconds=30))
+        assert ear.pressures == [("backup", 30)]
+
+    @WAYS
+    @pytest.mark.parametrize("status", [400, 401, 404])
+    async def test_a_request_found_wrong_is_no_pressure(
+        self, server: ModelServer, heard: ModelEndpoint, ear: Ear, way: str, status: int
+    ) -> None:
+        server.script(Reply.error(status))
+        failure = await failing(heard.chat_model("scripted"), way)
+        assert (failure.status, failure.at_fault) == (status, False)
+        assert ear.pressures == []
+
+    @WAYS
+    async def test_a_try_that_nobody_else_sees_is_told_too(
+        self, server: ModelServer, heard: ModelEndpoint, ear: Ear, way: str
+    ) -> None:
+        server.script(Reply.error(503, retry=True, retry_after=0.01), Reply.text("there"))
+        model = heard.chat_model("scripted")
+        await (model.ainvoke(QUESTION) if way == "whole" else streamed(model))
+        assert ear.pressures == [("backup", 0.01)]
+        assert len(ear.answers) == 1
+
+    @WAYS
+    async def test_silence_is_told_once(
+        self, server: ModelServer, heard: ModelEndpoint, ear: Ear, way: str
+    ) -> None:
+        server.script(Reply.hang())
+        failure = await failing(heard.chat_model("scripted"), way)
+        assert (type(failure), failure.at_fault, failure.received) == (ModelTimeout, True, 0)
+        assert ear.pressures == [("backup", None)]
+
+    @WAYS
+    async def test_each_refused_connection_is_told(self, ear: Ear, way: str) -> None:
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            url = f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+            endpoint = ModelEndpoint(url, KEY, timeout_seconds=5, watch=ear.watch("backup"))
+            failure = await failing(endpoint.chat_model("scripted"), way)
+            await endpoint.aclose()
+        assert (failure.status, failure.at_fault, failure.received) == (None, True, 0)
+        assert ear.pressures == [("backup", None)] * 2
+
+    async def test_half_an_answer_may_have_cost_the_whole(
+        self, server: ModelServer, heard: ModelEndpoint, ear: Ear
+    ) -> None:
+        server.script(Reply.truncated_stream(), Reply.truncated_stream())
+        model = heard.chat_model("scripted")
+        failure = await failing(model, "whole")
+        assert (failure.began, failure.received > 0) == (False, True)
+        assert ear.pressures == [("backup", None)]
+        with pytest.raises(ModelFailed) as caught:
+            await model.ainvoke(QUESTION, max_tokens=50_000)
+        assert caught.value.received == 50_000
+
+    @pytest.mark.parametrize(
+        ("reply", "began", "received"),
+        [
+            (Reply.truncated_stream(after=0), False, 0),
+            (Reply.truncated_stream(after=1), False, 1),  # its role
+            (Reply.truncated_stream(after=3), True, 1 + len("The scripted ")),
+            (Reply.hang(after=3), True, 1 + len("The scripted ")),
+            (replace(CALLS, cut_after=5), True, None),  # in the middle of its first call
+            (replace(CALLS, content=None, cut_after=5), False, None),
+            (stream_of(chunk_with({"content": "é"}), chunk_with({"content": None})), True, 3),
+            (stream_of(chunk_with({"reasoning_content": "hm"})), False, 2),
+        ],
+    )
+    async def test_what_came_of_a_stream_is_known(
+        self,
+        server: ModelServer,
+        heard: ModelEndpoint,
+        reply: Reply,
+        began: bool,
+        received: int | None,
+    ) -> None:
+        server.script(replace(reply, pause_seconds=0.01 if reply.body is None else 0))
+        failure = await failing(heard.chat_model("scripted"), "stream")
+        assert failure.at_fault
+        assert failure.began is began
+        assert failure.received == received if received is not None else failure.received > 20
+
+    async def test_what_nobody_was_shown_did_not_begin(
+        self, server: ModelServer, heard: ModelEndpoint
+    ) -> None:
+        server.script(stream_of(chunk_with({"content": "abc"}), "{"))  # they arrive together
+        failure = await failing(heard.chat_model("scripted"), "stream")
+        assert (failure.began, failure.received) == (False, 3)
+
+    @WAYS
+    async def test_an_answer_is_told_with_its_own_figures(
+        self, server: ModelServer, heard: ModelEndpoint, ear: Ear, way: str
+    ) -> None:
+        server.script(Reply.paced(0.01, Reply.slow(0.05, Reply.text("Yes.", usage=(70, 5)))))
+        model = heard.chat_model("scripted")
+        await (model.ainvoke(QUESTION) if way == "whole" else streamed(model))
+        [(endpoint, seconds, tokens)] = ear.answers
+        assert (endpoint, tokens) == ("backup", 75)
+        assert seconds > 0
+        assert ear.pressures == []
+
+    @WAYS
+    async def test_an_answer_without_figures_is_told_with_an_estimate(
+        self, server: ModelServer, heard: ModelEndpoint, ear: Ear, way: str
+    ) -> None:
+        server.script(Reply(without_usage=True))
+        model = heard.chat_model("scripted")
+        await (model.ainvoke(QUESTION) if way == "whole" else streamed(model))
+        assert ear.answers[0][2] > 5
+
+    async def test_embeddings_are_told_of_when_they_fail(
+        self, server: ModelServer, heard: ModelEndpoint, ear: Ear
+    ) -> None:
+        server.script_embeddings(Reply.error(429, retry_after=7))
+        with pytest.raises(ModelFailed):
+            await heard.embedder("small").embed(["one"])
+        await heard.embedder("small").embed(["one"])
+        assert (ear.pressures, ear.answers) == ([("backup", 7)], [])
 
 
 class TestSecondTry:

@@ -16,6 +16,7 @@ from tests.http.speech import (
     frames_of,
     messages,
     quota,
+    usage,
 )
 from tests.support.house import House, house
 from tests.support.model_server import ModelServer, Reply
@@ -152,3 +153,22 @@ async def test_a_client_that_goes_away_from_a_failing_run_leaves_no_slot_behind(
 
         await eventually(is_free, 3)
         assert (await ask(client)).status_code == 200
+
+
+async def test_what_came_of_a_stream_that_broke_off_is_charged(product: House) -> None:
+    tenant = await product.new_tenant("broken-off")
+    product.model.script(Reply.paced(0.01, Reply.truncated_stream(after=3)))
+    async with product.client(tenant) as client:
+        frames = frames_of((await ask(client, "First?", stream=True)).text)
+        assert [frame.payload["text"] for frame in frames if frame.kind == "token"] == [
+            "The ",
+            "scripted ",
+        ]
+        assert_document(frames[-1].payload, 502)
+        standing = (await quota(client))["tokens day"]
+    used = await usage(product, tenant)
+    assert used["output_tokens"] == 1 + len("The scripted ")
+    assert (standing["used"], standing["held"]) == (
+        used["input_tokens"] + used["output_tokens"],
+        0,
+    )
