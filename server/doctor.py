@@ -33,7 +33,7 @@ async def _examine(settings: Settings, stores: Stores) -> list[Finding]:
     checks: dict[str, Callable[[], Awaitable[str]]] = {
         "database": lambda: _said(services.control.ready(), "reachable"),
         "isolation": lambda: _said(refuse_unsafe(services.cells.first.pool), "row-level security"),
-        "redis": lambda: _said(ping(services.cells.first.redis), "reachable"),
+        "redis": lambda: _said(ping(services.cells.first.redis, every_node=True), "reachable"),
         "model": lambda: _model(settings),
         "embeddings": lambda: _embeddings(services.models.embedder),
     }

@@ -4,21 +4,20 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from redis.asyncio import Redis
-
 from storage import postgres
 from storage.postgres import Params, Pool, Row, TenantConnection
 from storage.queries import Call
+from storage.redis_client import AnyRedis
 from tenancy.ids import TenantId
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One Postgres database and one Redis, open."""
+    """One Postgres database and one Redis, or Redis Cluster, open."""
 
     cell_id: str
     pool: Pool
-    redis: Redis
+    redis: AnyRedis
 
     @asynccontextmanager
     async def as_tenant(self, tenant_id: TenantId) -> AsyncIterator[TenantConnection]:

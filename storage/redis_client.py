@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,8 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import NoScriptError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from storage.redis_cluster import ClusterRedis
+from storage.redis_url import is_cluster, node_url, seeds_of
 from tenancy.errors import Unavailable
 
 SCRIPTS = Path(__file__).parent / "scripts"
@@ -23,15 +25,22 @@ SILENCE_SECONDS = 1.5
 ANSWER_SECONDS = 2.5  # for all of it: redis-py tries a silent handshake twice, whatever it is told
 AWAY = (RedisError, OSError)
 
-Argument = str | int
+Argument = str | int | bytes
 Reply = list[int]
+AnyRedis = Redis | ClusterRedis
 
 
-def connect(url: str) -> Redis:
-    """A client of the server at `url`, not connected yet; close it with `aclose()`.
+def connect(url: str) -> AnyRedis:
+    """A client of the server or cluster at `url`, not connected yet; close it with `aclose()`.
 
     A connection found dead is replaced once; silence is not tried again.
     """
+    if not is_cluster(url):
+        return _connect(url)
+    return ClusterRedis(seeds_of(url), lambda address: _connect(node_url(url, address)))
+
+
+def _connect(url: str) -> Redis:
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=POOL_SIZE,
@@ -53,7 +62,7 @@ class Script:
     text: str
     digest: str
 
-    async def run(self, redis: Redis, keys: Sequence[str], *arguments: Argument) -> Reply:
+    async def run(self, redis: AnyRedis, keys: Sequence[str], *arguments: Argument) -> Reply:
         """Run it in one round trip, two when Redis has forgotten it; raises `Unavailable`."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -61,7 +70,7 @@ class Script:
         except AWAY as error:
             raise Unavailable from error
 
-    async def _evaluate(self, redis: Redis, keys: int, *arguments: Argument) -> Reply:
+    async def _evaluate(self, redis: AnyRedis, keys: int, *arguments: Argument) -> Reply:
         try:
             reply: Reply = await redis.evalsha(self.digest, keys, *arguments)
         except NoScriptError:
@@ -76,10 +85,35 @@ def script(*names: str) -> Script:
     return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-async def ping(redis: Redis) -> None:
-    """Raise `Unavailable` unless Redis answers now."""
+async def nodes_of(redis: AnyRedis) -> Mapping[str, Redis]:
+    """The client of each node that holds keys, by the node's name; one server has the name ''."""
+    if isinstance(redis, Redis):
+        return {"": redis}
+    return {_name(*address): client for address, client in (await redis.nodes()).items()}
+
+
+def node_of(redis: AnyRedis, key: str) -> str | None:
+    """The name of the node that holds `key`; None where that is not known yet."""
+    if isinstance(redis, Redis):
+        return ""
+    owner = redis.owner_of(key)
+    return None if owner is None else _name(*owner)
+
+
+def _name(host: str, port: int) -> str:
+    return f"{host}:{port}"
+
+
+async def ping(redis: AnyRedis, *, every_node: bool = False) -> None:
+    """Raise `Unavailable` unless Redis answers now; of a cluster, one node or `every_node`."""
     try:
         async with asyncio.timeout(ANSWER_SECONDS):
-            await redis.ping()
+            nodes = await nodes_of(redis)
+            answers = await asyncio.gather(
+                *(node.ping() for node in nodes.values()), return_exceptions=True
+            )
     except AWAY as error:
         raise Unavailable from error
+    silent = [answer for answer in answers if isinstance(answer, BaseException)]
+    if silent and (every_node or len(silent) == len(answers)):
+        raise Unavailable from silent[0]
