@@ -1,11 +1,14 @@
-"""Keeps a deployment in shape, round by round: vector indexes for the tenants that need one."""
+"""Keeps a deployment in shape, round by round: vector indexes, and counters that agree."""
 
+import asyncio
 import signal
 import threading
+from itertools import count
 
 import structlog
 
 from server.logs import configure_logs
+from server.reconciler import reconcile_all
 from server.stores import Stores
 from storage.control import control
 from storage.indexes import tend_indexes
@@ -15,6 +18,7 @@ from tenancy.ids import TenantId
 log = structlog.get_logger()
 
 ROUND_SECONDS = 60
+RECONCILED_EVERY = 10  # rounds: a run that died with nobody to come after it is billed by then
 
 
 def run_worker(stores: Stores, *, once: bool) -> None:
@@ -23,17 +27,21 @@ def run_worker(stores: Stores, *, once: bool) -> None:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    while True:
+    for turn in count():
         try:
-            _round(stores)
+            _round(stores, reconciles=turn % RECONCILED_EVERY == 0)
         except Unavailable as error:
             log.warning("worker_postponed", reason=error.detail)
         if once or stop.wait(ROUND_SECONDS):
             return
 
 
-def _round(stores: Stores) -> None:
+def _round(stores: Stores, *, reconciles: bool) -> None:
     with control(stores.owner()) as admin:
         tenants = [TenantId(row["tenant_id"]) for row in admin.tenants()]
     made, dropped = tend_indexes(stores.owner(), stores.app, tenants)
     log.info("worker_round", tenants=len(tenants), indexes_made=made, indexes_dropped=dropped)
+    if reconciles:
+        found, failed = asyncio.run(reconcile_all(stores, tenants))
+        drift = sum(row.drift for row in found)
+        log.info("worker_reconciled", drift=drift, postponed=len(failed))
