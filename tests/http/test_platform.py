@@ -12,7 +12,7 @@ import pytest
 
 from server.stores import Stores
 from tenancy.principal import Role
-from tests.http.speech import answer, assert_problem, audit, eventually
+from tests.http.speech import answer, ask, assert_problem, audit, eventually
 from tests.idp import Idp, private_key, public_jwk
 from tests.support.house import House, house
 from tests.support.model_server import ModelServer
@@ -184,9 +184,35 @@ async def test_nothing_is_revoked_in_a_tenant_that_is_not_there(
     assert_problem(await operator.get("/v1/revocations", params={"tenant": "nobody"}), 404)
 
 
+async def test_the_noisiest_tenants_are_counted(
+    product: House, operator: httpx.AsyncClient
+) -> None:
+    loud = await product.new_tenant("loud")
+    mute = await product.new_tenant("mute", requests_per_minute=0)
+    async with product.client(loud, "ann") as ann, product.client(mute, "ann") as refused:
+        await answer(ann, "hello")
+        assert (await ask(refused, "hello")).status_code == 429
+    body = (await operator.get("/v1/noisiest", params={"minutes": 1})).json()
+    assert set(body) == {"from", "to", "items", "next_cursor"}
+    seen = {item["tenant_id"]: item for item in body["items"]}
+    tokens = product.model.prompt_tokens + product.model.completion_tokens
+    assert (seen[loud]["runs"], seen[loud]["tokens"], seen[loud]["refused"]) == (1, tokens, 0)
+    assert (seen[mute]["runs"], seen[mute]["tokens"], seen[mute]["refused"]) == (0, 0, 1)
+    assert 0 < seen[loud]["share"] <= 1
+    [first] = (await operator.get("/v1/noisiest", params={"by": "refused", "limit": 1})).json()[
+        "items"
+    ]
+    assert first["tenant_id"] == mute
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [
+        ("GET", "/v1/noisiest?minutes=0"),
+        ("GET", "/v1/noisiest?minutes=1441"),
+        ("GET", "/v1/noisiest?minutes=soon"),
+        ("GET", "/v1/noisiest?limit=0"),
+        ("GET", "/v1/noisiest?by=colour"),
         ("GET", "/v1/tenants?cursor=%00"),
         ("GET", "/v1/tenants?cursor=" + "x" * 513),
         ("GET", "/v1/tenants?limit=0"),
