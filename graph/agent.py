@@ -42,19 +42,21 @@ def build_agent(ports: Ports) -> Agent:
     act = partial(run_tools, toolboxes=toolboxes, gate=gate)
     look_up = partial(retrieve, passages=ports.passages)
     choose = partial(select_tools, toolboxes=toolboxes)
+    admit = partial(check_quota, models=ports.models)
+    guard = partial(guarded, turns=turns, models=ports.models)
 
     free, effect = {"durability": Durability.FREE}, {"durability": Durability.EFFECT}
     closing = {"durability": Durability.CLOSING}
     graph: Agent = StateGraph(
         AgentState, Options, input_schema=InputState, output_schema=OutputState
     )
-    graph.add_node("authenticate", guarded(authenticate, turns, admits=False), metadata=free)
-    graph.add_node("check_quota", guarded(check_quota, turns, admits=False), metadata=free)
-    graph.add_node("select_tools", guarded(choose, turns), metadata=free)
-    graph.add_node("retrieve", guarded(look_up, turns), metadata=free)
-    graph.add_node("respond", guarded(answer, turns), metadata=effect)
-    graph.add_node("run_tools", guarded(act, turns), metadata=effect)
-    graph.add_node("settle", guarded(settle, turns), metadata=closing)
+    graph.add_node("authenticate", guard(authenticate, admits=False), metadata=free)
+    graph.add_node("check_quota", guard(admit, admits=False), metadata=free)
+    graph.add_node("select_tools", guard(choose), metadata=free)
+    graph.add_node("retrieve", guard(look_up), metadata=free)
+    graph.add_node("respond", guard(answer), metadata=effect)
+    graph.add_node("run_tools", guard(act), metadata=effect)
+    graph.add_node("settle", guard(settle), metadata=closing)
 
     graph.add_edge(START, "authenticate")
     graph.add_edge("authenticate", "check_quota")

@@ -6,9 +6,9 @@ from uuid import UUID
 
 from langgraph.runtime import Runtime
 
-from graph.budget import first_hold
+from graph.budget import first_claims
 from graph.identity import principal_of
-from graph.ports import Turn, Turns
+from graph.ports import Models, Turn, Turns
 from graph.state import AgentState, Options, Update
 from tenancy.errors import NotAuthenticated, require_own
 from tenancy.ids import RunId, ThreadId
@@ -30,7 +30,7 @@ class GuardedNode(Protocol):
         ...
 
 
-def guarded(node: Node, turns: Turns, *, admits: bool = True) -> GuardedNode:
+def guarded(node: Node, turns: Turns, models: Models, *, admits: bool = True) -> GuardedNode:
     """`node` behind the checks: a verified principal, its tenant's thread, an admitted run.
 
     `admits=False` is for the nodes that come before admission.
@@ -42,7 +42,7 @@ def guarded(node: Node, turns: Turns, *, admits: bool = True) -> GuardedNode:
             require_own(principal.tenant_id, [stamped], "state")
         turn = await turns.enter(principal, *_run_and_thread(runtime))
         if admits and not turn.admitted:
-            await turn.admit(*first_hold(state, turn.tenant))
+            await turn.admit(*first_claims(state, turn.tenant, models))
         return await node(state, turn)
 
     return run

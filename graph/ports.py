@@ -1,5 +1,7 @@
 """What the graph needs from elsewhere."""
 
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Protocol
 
 from langchain_core.language_models import BaseChatModel
@@ -8,9 +10,21 @@ from tenancy.audit import Outcome
 from tenancy.component import ActorChain
 from tenancy.document import Found
 from tenancy.ids import RunId, TenantId, ThreadId
+from tenancy.plan import Step
 from tenancy.principal import Principal
+from tenancy.quota import Claim
 from tenancy.tenant import Tenant
 from tenancy.usage import Meter, Tokens
+
+NOTHING = Tokens()
+
+
+class Slot(Protocol):
+    """A place among the model calls in flight."""
+
+    def served(self, tokens: int) -> None:
+        """Say what the call took, in and out."""
+        ...
 
 
 class Turn(Protocol):
@@ -31,20 +45,54 @@ class Turn(Protocol):
         """Whether the run has been admitted."""
         ...
 
-    async def admit(self, hold_tokens: int, wanted_tokens: int) -> None:
+    async def admit(self, offers: Sequence[Claim], wanted: Claim) -> None:
         """Take a slot and a hold for the first model call; once per run.
 
-        The hold is `wanted_tokens` where the budget has room for them.
-        Raises `QuotaExceeded`, `Unavailable`.
+        It holds the first of `offers` that fits, or `wanted` where the budgets have room for it.
+        Raises `QuotaExceeded`, `Invalid` for what a run may never take, `Unavailable`.
         """
+        ...
+
+    async def clear(self) -> None:
+        """Say that the run goes on: from now on it is remembered, whatever becomes of it.
+
+        Getting to the model says so too; what has an effect before that says it itself.
+        """
+        ...
+
+    @property
+    def tokens(self) -> Tokens:
+        """What the run's model calls took so far."""
         ...
 
     def next_call(self) -> int:
         """The number of the model call about to be made, from 0."""
         ...
 
-    async def reserve(self, call: int, tokens: int) -> bool:
-        """Make the hold of a model call `tokens` at least; False when the budget says no."""
+    async def reserve(self, call: int, offers: Sequence[Claim]) -> int | None:
+        """Hold the first of `offers` that fits; its index, or None when the budgets say no."""
+        ...
+
+    def degrade(self, steps: Sequence[Step]) -> None:
+        """Record which rungs of the ladder the run went down, for client and audit."""
+        ...
+
+    async def may_use(self, call: int, model: str, *, spent: Tokens = NOTHING) -> bool:
+        """Make the hold of a model call suffice for `model`; False when the budget says no.
+
+        `spent` is what models asked before it for the same call have cost: it is held as well.
+        """
+        ...
+
+    def slot(self, model: str) -> AbstractAsyncContextManager[Slot]:
+        """Wait for the tenant's turn at the endpoint of `model`, and have it for the block.
+
+        Raises `QuotaExceeded` or `Unavailable`.
+        """
+        ...
+
+    def forfeit(self, call: int, model: str) -> None:
+        """Charge the whole hold of a call of `model` that ended without anybody's figures."""
         ...
 
     async def settle(self, call: int, tokens: Tokens, model: str) -> None:
@@ -91,12 +139,29 @@ class Passages(Protocol):
         ...
 
 
+class Breakers(Protocol):
+    """What a tenant knows of its models' failures."""
+
+    def require_closed(self, tenant_id: TenantId, model: str) -> None:
+        """Raise `BreakerOpen` where a call could not be made now."""
+        ...
+
+    def call(self, tenant_id: TenantId, model: str) -> AbstractContextManager[None]:
+        """A call of `model`, which succeeds or fails as the block does; raises `BreakerOpen`."""
+        ...
+
+
 class Models(Protocol):
     """The chat models of this deployment."""
 
     @property
     def default(self) -> str:
         """The name of the model a tenant gets that chose none."""
+        ...
+
+    @property
+    def breakers(self) -> Breakers:
+        """Which models are left alone for a while."""
         ...
 
     def get(self, name: str) -> BaseChatModel:

@@ -12,10 +12,22 @@ from server.lingering import LingeringMiddleware
 from server.metrics import MetricsMiddleware
 from server.middleware import AuthenticationMiddleware, BodyLimitMiddleware
 from server.problems import install
-from server.routes import account, chat, documents, keys, ops, platform, runs, search, threads
+from server.routes import (
+    account,
+    chat,
+    documents,
+    keys,
+    limits,
+    ops,
+    platform,
+    platform_limits,
+    runs,
+    search,
+    threads,
+)
 from server.services import Services
 
-ROUTERS = (chat, runs, threads, documents, search, account, keys, platform)
+ROUTERS = (chat, runs, threads, documents, search, account, limits, keys, platform, platform_limits)
 DESCRIPTION = "One agent engine for thousands of tenants. Send a token or key as `Bearer`."
 
 
@@ -53,7 +65,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     await services.open()
     await services.models.load()
     beside = [
-        asyncio.create_task(services.control.watch()),
+        *map(asyncio.create_task, services.beside()),
         asyncio.create_task(services.key_uses.keep()),
         asyncio.create_task(services.strangers.ended_keys.keep()),
         asyncio.create_task(services.runner.stop_revoked(services.control.changed)),

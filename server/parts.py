@@ -16,7 +16,7 @@ from tenancy.ids import RunId, ThreadId
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: `run`, `token`, `tool`, `citation`, `interrupt`, and last `done` or `error`."""
+    """One event: `run`, `degraded`, `token`, `tool`, `citation`, `interrupt`, `done` or `error`."""
 
     kind: str
     payload: Mapping[str, Any]
@@ -69,19 +69,18 @@ class EventLog:
                 return
 
 
+def opening(run_id: RunId, thread_id: ThreadId) -> Event:
+    """The first event: it names the run and the thread."""
+    return Event("run", {"run_id": str(run_id), "thread_id": str(thread_id)})
+
+
 @dataclass(slots=True)
 class Translator:
     """Turns the parts of one run into events, and remembers its answer."""
 
-    run_id: RunId
-    thread_id: ThreadId
     answers: list[AIMessage] = field(default_factory=list)
     interrupt: Mapping[str, Any] | None = None
     _tokens_sent: bool = False
-
-    def opening(self) -> Event:
-        """The first event: it names the run and the thread."""
-        return Event("run", {"run_id": str(self.run_id), "thread_id": str(self.thread_id)})
 
     def events(self, part: Mapping[str, Any]) -> Iterator[Event]:
         """The events that one typed part of LangGraph's stream (version 2) amounts to."""
@@ -127,6 +126,8 @@ class Translator:
 def retold(answer: Mapping[str, Any]) -> Iterator[Event]:
     """The events of a run that is over, from its answer: all but the last."""
     yield Event("run", {name: answer[name] for name in ("run_id", "thread_id")})
+    if "degraded" in answer:
+        yield Event("degraded", {"steps": answer["degraded"]})
     if answer["answer"]:
         yield Event("token", {"text": answer["answer"]})
     for citation in answer["citations"]:

@@ -1,7 +1,7 @@
 """The runner: opens a run, owns what it holds, and lets go of it on every way out."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -22,12 +22,11 @@ from graph.identity import USER_KEY, VerifiedUser
 from graph.notes import notes_of, with_notes
 from server.breaches import report
 from server.components import Components
-from server.parts import Event, EventLog, Translator, retold
+from server.parts import Event, EventLog, Translator, opening, retold
 from server.turns import RunTurn, RunTurns
 from storage.checkpointer import TenantPostgresSaver
 from storage.durability import durability_rules
 from storage.ledger import PostgresLedger
-from storage.quota import RedisQuota
 from storage.threads import RENEW_SECONDS, Idempotency, PostgresThreads, Replay
 from storage.turn import Ending, Lease
 from tenancy.audit import AuditEvent, Outcome
@@ -37,6 +36,8 @@ from tenancy.errors import (
     IsolationBreach,
     LeaseLost,
     NotFound,
+    Overloaded,
+    QuotaExceeded,
     Refusal,
     TenantryError,
     Unavailable,
@@ -45,6 +46,7 @@ from tenancy.ids import RunId, ThreadId
 from tenancy.principal import Principal
 from tenancy.quota import Standing
 from tenancy.text import clean
+from tenancy.wishes import NO_WISHES, Wishes
 
 log = structlog.get_logger()
 
@@ -54,6 +56,7 @@ DRAIN_SECONDS = 10.0
 OPENING_SECONDS = 0.25
 RELEASE_AGAIN_SECONDS = 1.0
 RELEASE_TRIES = 10  # with the time each takes, as long as a slot lives by itself
+NODES_BEFORE = 8  # and after the model calls, each of which may bring a step of tools
 ASSISTANTS = frozenset({"default"})
 
 CompiledAgent = CompiledStateGraph[Any, Any, Any, Any]
@@ -69,6 +72,12 @@ class RunRequest:
     resume: Mapping[str, Any] | None = None
     stream: bool = False
     idempotency_key: str | None = None
+    wishes: Wishes = NO_WISHES
+
+    @property
+    def may_be_refused_unopened(self) -> bool:
+        """Whether opening it can find nothing else to refuse or to repeat."""
+        return self.thread_id is None and self.idempotency_key is None
 
     def idempotency(self) -> Idempotency | None:
         """The key with a digest of everything that makes the request what it is."""
@@ -80,7 +89,7 @@ class RunRequest:
 
 @dataclass(slots=True)
 class LiveRun:
-    """A run that was admitted: its events as they come, its answer when it is there."""
+    """A run that got to the model: its events as they come, its answer when it is there."""
 
     run_id: RunId
     thread_id: ThreadId
@@ -88,6 +97,7 @@ class LiveRun:
     standings: tuple[Standing, ...] = ()
     answer: Mapping[str, Any] | None = None
     error: TenantryError | None = None
+    degraded: list[str] = field(default_factory=list)
 
     async def result(self) -> Mapping[str, Any]:
         """The JSON answer, once it is committed; raises what the run failed with."""
@@ -104,10 +114,23 @@ class _Execution:
     turn: RunTurn
     saver: TenantPostgresSaver
     live: LiveRun
-    admitted: asyncio.Future[None]
+    cleared: asyncio.Future[None]
     interrupt: Mapping[str, Any] | None = None
     final: list[AIMessage] = field(default_factory=list)
     stopped: TenantryError | None = None
+
+    async def clear(self) -> None:
+        """The run got through to the model: it is remembered, and its client is answered."""
+        await self.saver.admit()
+        self.live.events.add(opening(self.live.run_id, self.live.thread_id))
+        self.cleared.set_result(None)
+        if self.turn.degraded:
+            self.degrade(self.turn.degraded)
+
+    def degrade(self, steps: Sequence[str]) -> None:
+        """Tell a client that reads along; before the first event it reads it in a header."""
+        if self.cleared.done():
+            self.live.events.add(Event("degraded", {"steps": list(steps)}))
 
 
 class Runner:
@@ -120,7 +143,6 @@ class Runner:
         saver: TenantPostgresSaver,
         threads: PostgresThreads,
         ledger: PostgresLedger,
-        quota: RedisQuota,
         turns: RunTurns,
         components: Components,
     ) -> None:
@@ -129,14 +151,13 @@ class Runner:
         self._saver = saver
         self._threads = threads
         self._ledger = ledger
-        self._quota = quota
         self._turns = turns
         self._components = components
         self._tasks: dict[asyncio.Task[None], _Execution] = {}
         self._releases: set[asyncio.Task[None]] = set()
 
     async def start(self, principal: Principal, request: RunRequest) -> LiveRun:
-        """Open a run and advance it past admission.
+        """Open a run and advance it past admission, to the model.
 
         Raises a `Refusal` or `Failure` from before the model call: nothing of it is in the thread.
         A client that goes away does not stop the run: its answer will be in the thread.
@@ -151,7 +172,7 @@ class Runner:
         task = asyncio.create_task(self._execute(opened))
         self._tasks[task] = opened
         task.add_done_callback(self._tasks.pop)
-        await asyncio.shield(opened.admitted)
+        await asyncio.shield(opened.cleared)
         opened.live.standings = opened.turn.standings
         return opened.live
 
@@ -198,8 +219,10 @@ class Runner:
             raise NotFound("No such assistant.")
         run_id = RunId(uuid4())
         thread_id = request.thread_id or ThreadId(uuid4())
-        turn = await self._turns.open(principal, run_id, thread_id)
+        turn = await self._turns.open(principal, run_id, thread_id, wishes=request.wishes)
         try:
+            if request.may_be_refused_unopened:
+                turn.require_place()
             opened = await self._threads.open_run(
                 principal,
                 run_id=run_id,
@@ -214,10 +237,12 @@ class Runner:
             self._turns.close(run_id)
             return _replayed(opened)
         saver = self._saver.for_run(opened, self._rules, turn.record)
-        turn.when_admitted = saver.admit
-        admitted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        live = LiveRun(run_id, thread_id, EventLog())
-        return _Execution(request, opened, turn, saver, live, admitted)
+        cleared: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        live = LiveRun(run_id, thread_id, EventLog(), degraded=turn.degraded)
+        execution = _Execution(request, opened, turn, saver, live, cleared)
+        turn.when_cleared = execution.clear
+        turn.when_degraded = execution.degrade
+        return execution
 
     async def _note_refusal(
         self, principal: Principal, request: RunRequest, refusal: Refusal
@@ -232,7 +257,7 @@ class Runner:
             outcome=Outcome.REFUSED,
             created_at=datetime.now(UTC),
             thread_id=request.thread_id,
-            attributes={"reason": type(refusal).__name__},
+            attributes=_reason(refusal),
         )
         with suppress(Unavailable):
             await self._ledger.record(principal.tenant_id, audit=[event])
@@ -258,13 +283,13 @@ class Runner:
             self._fail(execution, Failure("The run failed."))
 
     def _fail(self, execution: _Execution, error: TenantryError) -> None:
-        if execution.admitted.done():
+        if execution.cleared.done():
             execution.live.error = error
             if isinstance(error, IsolationBreach):
                 execution.live.events.forget()
             execution.live.events.end(Event.of_error(error))
         else:
-            execution.admitted.set_exception(error)
+            execution.cleared.set_exception(error)
 
     @asynccontextmanager
     async def _holding(self, execution: _Execution) -> AsyncIterator[None]:
@@ -272,6 +297,7 @@ class Runner:
         heartbeat = asyncio.create_task(self._renew(execution, asyncio.current_task()))
         try:
             yield
+            await execution.turn.clear()
             await self._finish(execution, "interrupted" if execution.interrupt else "success")
         except BaseException as error:
             await asyncio.shield(self._give_up(execution, error))
@@ -293,7 +319,7 @@ class Runner:
         """An admission whose answer was lost took its slot, or takes it when Redis is back."""
         for _ in range(RELEASE_TRIES):
             try:
-                return await self._quota.release(turn.tenant.tenant_id, turn.run_id)
+                return await turn.take_back()
             except Unavailable:
                 await asyncio.sleep(RELEASE_AGAIN_SECONDS)
 
@@ -306,7 +332,7 @@ class Runner:
                 if not await self._threads.renew(lease) and run is not None:
                     log.error("lease_lost")
                     run.cancel()
-                await self._quota.renew(lease.tenant_id, lease.run_id)
+                await execution.turn.renew()
 
     async def _finish(self, execution: _Execution, status: str) -> None:
         """The run's last commit."""
@@ -318,23 +344,22 @@ class Runner:
 
     def _publish(self, execution: _Execution) -> None:
         """The answer, once it is committed and the run holds nothing any more."""
-        if not execution.admitted.done():
-            execution.admitted.set_result(None)
         execution.live.events.end(Event("done", execution.live.answer or {}))
 
     async def _give_up(self, execution: _Execution, error: BaseException) -> None:
-        """Not admitted, it leaves an audit record and no other trace; admitted, its state."""
+        """Refused, or in vain waiting for the model, it leaves an audit record; else its state."""
         if isinstance(error, IsolationBreach):
             return await self._quarantine(execution, error)
         turn, name = execution.turn, type(error).__name__
         outcome = Outcome.REFUSED if isinstance(error, Refusal) else Outcome.FAILED
         with suppress(Unavailable, LeaseLost):
-            if not turn.admitted:
+            if not turn.admitted or (isinstance(error, Overloaded) and not turn.cleared):
                 execution.saver.drop()
-                event = turn.event("run.start", "", outcome, reason=name)
+                event = turn.event("run.start", "", outcome, **_reason(error))
                 await self._threads.discard_run(execution.lease, event)
                 log.info("run_refused", reason=name)
                 return
+            await turn.clear()
             cancelled = isinstance(error, asyncio.CancelledError)
             turn.did("run.finish", "", outcome, reason=name)
             turn.record.ending = Ending("cancelled" if cancelled else "error", turn.tokens)
@@ -359,9 +384,9 @@ class Runner:
         log.critical("quarantine_failed")
 
     async def _stream(self, execution: _Execution) -> None:
-        """Drive the graph; what it emits becomes events as soon as the run is admitted."""
+        """Drive the graph; what it emits becomes events as soon as the run got to the model."""
         agent = self._agent.copy(update={"checkpointer": execution.saver})
-        translator = Translator(execution.live.run_id, execution.live.thread_id)
+        translator = Translator()
         modes: list[StreamMode] = ["updates"]
         if execution.request.stream:
             modes.append("messages")
@@ -373,9 +398,6 @@ class Runner:
             version="v2",
             durability="sync",
         ):
-            if not execution.admitted.done() and execution.turn.admitted:
-                execution.live.events.add(translator.opening())
-                execution.admitted.set_result(None)
             for event in translator.events(part):
                 execution.live.events.add(event)
         execution.final = translator.answers
@@ -399,9 +421,16 @@ class Runner:
             raise Conflict("The thread waits for no decision.")
 
 
+def _reason(error: BaseException) -> dict[str, Any]:
+    """Why a run was refused: the kind of refusal, and the limit where one refused."""
+    limit = {"limit": error.meter} if isinstance(error, QuotaExceeded) else {}
+    return {"reason": type(error).__name__, **limit}
+
+
 def _config(execution: _Execution) -> RunnableConfig:
     return {
         "run_id": execution.lease.run_id,
+        "recursion_limit": NODES_BEFORE + 2 * execution.turn.tenant.plan.steps_per_run,
         "configurable": {
             "thread_id": str(execution.lease.thread_id),
             USER_KEY: VerifiedUser(execution.turn.principal),
@@ -421,6 +450,8 @@ def _answer(execution: _Execution) -> dict[str, Any]:
         "usage": {"input_tokens": tokens.input_tokens, "output_tokens": tokens.output_tokens},
         "model": notes.get("model", ""),
     }
+    if execution.turn.degraded:
+        answer["degraded"] = list(execution.turn.degraded)
     if execution.interrupt is not None:
         answer["interrupt"] = dict(execution.interrupt)
     return answer

@@ -1,7 +1,9 @@
 """Everything a request may reach, as one object that wiring makes and the app holds."""
 
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 from graph.agent import Agent
@@ -11,16 +13,20 @@ from server.auth import Authenticator, Directory
 from server.components import Components
 from server.key_uses import KeyUses
 from server.models import DeploymentModels
+from server.orchestrator import Orchestrator
+from server.quota_watch import QuotaWatch
+from server.reconciler import Reconciliations
 from server.runs import Runner
 from server.strangers import Strangers
 from server.turns import RunTurns
+from storage.cell_numbers import CellNumbers
 from storage.cells import Cells
 from storage.directory import Directory as ControlDirectory
 from storage.documents import PostgresDocuments
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
+from storage.limits import PostgresLimits
 from storage.platform import Platform
-from storage.quota import RedisQuota
 from storage.threads import PostgresThreads
 from tenancy.audit import AuditEvent, Outcome
 from tenancy.errors import NotAuthenticated
@@ -50,11 +56,15 @@ class Services:
     keys: PostgresKeys
     key_uses: KeyUses
     strangers: Strangers
-    quota: RedisQuota
+    orchestrator: Orchestrator
+    watch: QuotaWatch
+    reconciliations: Reconciliations
     catalogue: Catalogue
     toolboxes: Toolboxes
     platform: Platform
+    limits: PostgresLimits
     audience: str
+    currency: str
     components: Components
 
     async def open(self) -> None:
@@ -62,8 +72,20 @@ class Services:
         await self.cells.first.open()
         await self.platform.open()
 
+    def beside(self) -> list[Coroutine[Any, Any, None]]:
+        """What goes on beside the requests, in every process that serves runs."""
+        first = self.cells.first
+        return [
+            self.control.watch(),
+            self.watch.keep(),
+            self.reconciliations.keep(),
+            self.orchestrator.alerts.keep(),
+            self.orchestrator.slots.share(CellNumbers(first.redis, first.cell_id)),
+        ]
+
     async def close(self) -> None:
         """Close everything that was opened; what is known of keys is written."""
+        await self.orchestrator.alerts.aclose()
         await self.key_uses.flush()
         await self.strangers.ended_keys.flush()
         await self.authenticator.aclose()

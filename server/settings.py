@@ -2,8 +2,11 @@
 
 import difflib
 import os
+import re
 from collections.abc import Iterable
+from contextlib import suppress
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -13,13 +16,24 @@ from pydantic import (
     AfterValidator,
     AliasChoices,
     Field,
+    Json,
     PositiveFloat,
+    PositiveInt,
     SecretStr,
     ValidationError,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.client_address import ClientAddresses
+from server.endpoints import (
+    DEFAULT,
+    EndpointName,
+    EndpointSettings,
+    HttpUrl,
+    scheme_of,
+    split_model,
+)
+from storage.redis_url import is_cluster, seeds_of
 from storage.seal import MIN_CHARACTERS, is_long_enough
 from tenancy.component import parse_deployment
 from tenancy.errors import Invalid, Misconfigured
@@ -27,8 +41,12 @@ from tenancy.ids import parse_tenant_id
 
 PREFIX = "TENANTRY_"
 DEFAULT_BASE_URL = "https://api.openai.com/v1"
+REDIS_SCHEMES = {"redis", "rediss", "unix"}
 OFFLINE_MODEL = "offline-extractive"
 OFFLINE_EMBEDDINGS = "offline-minilm"
+ENDPOINTS_FORM = '{"backup": {"base_url": "https://host/v1", "api_key": "…"}}'
+FORMS = {"TENANTRY_ENDPOINTS": ENDPOINTS_FORM}
+CURRENCY = re.compile(r"[A-Z]{3}")  # ISO 4217
 
 
 class Environment(StrEnum):
@@ -53,31 +71,33 @@ def _postgres(url: SecretStr) -> SecretStr:
     return url
 
 
-def _seal_key(text: SecretStr) -> SecretStr:
+def _long_secret(text: SecretStr) -> SecretStr:
     if not is_long_enough(text.get_secret_value()):
         raise ValueError(f"must be at least {MIN_CHARACTERS} characters, random ones")
     return text
 
 
 def _redis(url: SecretStr) -> SecretStr:
-    if _scheme(url.get_secret_value()) not in {"redis", "rediss", "unix"}:
-        raise ValueError("must be like redis://:password@host:6379/0, rediss://… or unix://…")
+    text = url.get_secret_value()
+    if not (_names_nodes(text) if is_cluster(text) else scheme_of(text) in REDIS_SCHEMES):
+        raise ValueError(
+            "must be like redis://:password@host:6379/0, rediss://…, unix://…"
+            " or redis+cluster://host:6379,host:6379/"
+        )
     return url
 
 
-def _http(url: str) -> str:
-    if _scheme(url) not in {"http", "https"} or not urlsplit(url).hostname:
-        raise ValueError("must be like https://host/v1")
-    return url
-
-
-def _scheme(url: str) -> str | None:
-    """The scheme of `url`; None where that is no URL at all."""
+def _names_nodes(url: str) -> bool:
     try:
-        place = urlsplit(url)
-        return place.scheme if place.port != 0 else None
+        return bool(seeds_of(url))
     except ValueError:
-        return None
+        return False
+
+
+def _currency(code: str) -> str:
+    if not CURRENCY.fullmatch(code):
+        raise ValueError("must be three upper-case letters, like EUR")
+    return code
 
 
 def _networks(text: str) -> str:
@@ -102,10 +122,30 @@ def _deployment(name: str) -> str:
         raise ValueError(error.message) from None
 
 
+def _webhook(url: SecretStr) -> SecretStr:
+    try:
+        place = urlsplit(url.get_secret_value())
+        plain = place.username is None and not place.fragment and place.port != 0
+        plain &= url.get_secret_value().isprintable() and " " not in url.get_secret_value()
+        secure = place.scheme == "https" or (place.scheme == "http" and _loopback(place.hostname))
+    except ValueError:
+        plain = secure = False
+    if not plain or not secure or not place.hostname:
+        raise ValueError("must be like https://host/path; http for a receiver on this machine")
+    return url
+
+
+def _loopback(host: str | None) -> bool:
+    with suppress(ValueError):
+        return host == "localhost" or ip_address(host or "").is_loopback
+    return False
+
+
 PostgresUrl = Annotated[SecretStr, AfterValidator(_postgres)]
-SealKeyText = Annotated[SecretStr, AfterValidator(_seal_key)]
+LongSecret = Annotated[SecretStr, AfterValidator(_long_secret)]
 RedisUrl = Annotated[SecretStr, AfterValidator(_redis)]
-HttpUrl = Annotated[str, AfterValidator(_http)]
+WebhookUrl = Annotated[SecretStr, AfterValidator(_webhook)]
+CurrencyCode = Annotated[str, AfterValidator(_currency)]
 Networks = Annotated[str, AfterValidator(_networks)]
 TenantName = Annotated[str, AfterValidator(_tenant)]
 DeploymentName = Annotated[str, AfterValidator(_deployment)]
@@ -137,7 +177,7 @@ class Settings(BaseSettings):
         validation_alias=_named("TENANTRY_OPERATOR_DATABASE_URL"),
         description="The same database as the operator role: usage and audit across tenants.",
     )
-    seal_key: SealKeyText | None = Field(
+    seal_key: LongSecret | None = Field(
         default=None,
         validation_alias=_named("TENANTRY_SEAL_KEY"),
         description="What tenants are sealed with in the database: 32 random characters or more."
@@ -146,7 +186,8 @@ class Settings(BaseSettings):
     redis_url: RedisUrl | None = Field(
         default=None,
         validation_alias=_named("REDIS_URL"),
-        description="Redis 6.2 or later. Unset: an embedded server.",
+        description="Redis 6.2 or later; of a cluster redis+cluster://host:port,host:port/."
+        " Unset: an embedded server.",
     )
     openai_api_key: SecretStr | None = Field(
         default=None,
@@ -157,6 +198,18 @@ class Settings(BaseSettings):
         default=None,
         validation_alias=_named("OPENAI_BASE_URL"),
         description=f"Any OpenAI-compatible endpoint; {DEFAULT_BASE_URL} with a key alone.",
+    )
+    endpoints: Json[dict[EndpointName, EndpointSettings]] = Field(
+        default={},
+        validate_default=False,  # a mapping is no JSON
+        validation_alias=_named("TENANTRY_ENDPOINTS"),
+        description=f"More model endpoints, by name: {ENDPOINTS_FORM}."
+        " The model `backup/gpt-4o` is `gpt-4o` there.",
+    )
+    model_slots: PositiveInt = Field(
+        default=64,
+        validation_alias=_named("TENANTRY_MODEL_SLOTS"),
+        description="Most model calls in flight at one endpoint, over all replicas.",
     )
     model: str | None = Field(
         default=None,
@@ -196,6 +249,12 @@ class Settings(BaseSettings):
         validation_alias=_named("TENANTRY_ENV"),
         description="development or production; production issues no tokens of its own.",
     )
+    currency: CurrencyCode = Field(
+        default="USD",
+        validation_alias=_named("TENANTRY_CURRENCY"),
+        description="Currency of prices, budgets and costs (ISO 4217). It is a name: changing it"
+        " converts nothing.",
+    )
     data_dir: Path = Field(
         default=Path(".tenantry"),
         validation_alias=_named("TENANTRY_DATA_DIR"),
@@ -219,6 +278,16 @@ class Settings(BaseSettings):
         description="Networks of proxies whose X-Forwarded-For is believed, with commas between"
         " them. Unset: none, the address of a client is its peer's.",
     )
+    alert_webhook: WebhookUrl | None = Field(
+        default=None,
+        validation_alias=_named("TENANTRY_ALERT_WEBHOOK"),
+        description="Where alerts about budgets are posted. Unset: they are audit records only.",
+    )
+    alert_secret: LongSecret | None = Field(
+        default=None,
+        validation_alias=_named("TENANTRY_ALERT_SECRET"),
+        description="What posts to the webhook are signed with: 32 random characters or more.",
+    )
     studio_tenant_id: TenantName | None = Field(
         default=None,
         validation_alias=_named("STUDIO_TENANT_ID"),
@@ -233,6 +302,8 @@ class Settings(BaseSettings):
     @property
     def chat_model(self) -> str:
         """The default chat model. Raises `Misconfigured` for one that this deployment lacks."""
+        if self.model and split_model(self.model, self.endpoints)[0] != DEFAULT:
+            return self.model
         if self.model not in (None, OFFLINE_MODEL) and not self.has_endpoint:
             raise Misconfigured("TENANTRY_MODEL needs OPENAI_API_KEY or OPENAI_BASE_URL.")
         if self.has_endpoint:
@@ -243,6 +314,18 @@ class Settings(BaseSettings):
                 f"only when TENANTRY_MODEL names it."
             )
         return OFFLINE_MODEL
+
+    @property
+    def alert_receiver(self) -> tuple[str, str] | None:
+        """Where alerts are posted, and what they are signed with. Raises `Misconfigured`."""
+        if self.alert_webhook is None:
+            return None
+        url = self.alert_webhook.get_secret_value()
+        if self.alert_secret is None:
+            raise Misconfigured("TENANTRY_ALERT_WEBHOOK needs TENANTRY_ALERT_SECRET.")
+        if self.environment is Environment.PRODUCTION and urlsplit(url).scheme != "https":
+            raise Misconfigured("TENANTRY_ALERT_WEBHOOK must be https in production.")
+        return url, self.alert_secret.get_secret_value()
 
     def require_models(self) -> None:
         """Raise `Misconfigured` unless the named models can be had here."""
@@ -305,5 +388,7 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 
 def _readable(error: ValidationError) -> str:
     first = error.errors(include_input=False, include_url=False)[0]
-    reason = first["msg"].removeprefix("Value error, ")
-    return f"{first['loc'][0]}: {reason[0].lower()}{reason[1:]}."
+    name, reason = str(first["loc"][0]), first["msg"].removeprefix("Value error, ")
+    if name in FORMS and first["type"] != "value_error":
+        reason = f"must be like {FORMS[name]}"
+    return f"{name}: {reason[0].lower()}{reason[1:]}."

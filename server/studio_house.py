@@ -123,10 +123,10 @@ async def _opened() -> AsyncIterator[Studio]:
         await services.open()
         await services.models.load()
         await refuse_unsafe(services.cells.first.pool)
-        for beside in (services.control.watch(), services.key_uses.keep()):
+        for beside in (*services.beside(), services.key_uses.keep()):
             rooms.push_async_callback(_cancelled, asyncio.create_task(beside))
         agent = services.agent.compile(name="tenantry")
-        runs = StudioRuns(services.turns, services.ledger, services.quota)
+        runs = StudioRuns(services.turns, services.ledger)
         yield Studio(settings, services, agent, runs)
 
 

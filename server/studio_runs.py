@@ -9,7 +9,6 @@ import structlog
 from server.breaches import report
 from server.turns import RunTurn, RunTurns
 from storage.ledger import PostgresLedger
-from storage.quota import RedisQuota
 from storage.threads import RENEW_SECONDS
 from tenancy.audit import Outcome
 from tenancy.errors import IsolationBreach, Refusal, Unavailable
@@ -24,10 +23,9 @@ SETTLE_SECONDS = 0.5  # for LangGraph to write down that a run failed, or it wou
 class StudioRuns:
     """Owns what the runs in flight hold; their threads and checkpoints are LangGraph's."""
 
-    def __init__(self, turns: RunTurns, ledger: PostgresLedger, quota: RedisQuota) -> None:
+    def __init__(self, turns: RunTurns, ledger: PostgresLedger) -> None:
         self._turns = turns
         self._ledger = ledger
-        self._quota = quota
         self._live: set[asyncio.Task[object]] = set()
 
     @asynccontextmanager
@@ -63,9 +61,9 @@ class StudioRuns:
     async def _renew(self, run_id: RunId) -> None:
         while True:
             await asyncio.sleep(RENEW_SECONDS)
-            if (turn := self._turns.find(run_id)) and turn.admitted:
+            if turn := self._turns.find(run_id):
                 with suppress(Unavailable):
-                    await self._quota.renew(turn.tenant.tenant_id, run_id)
+                    await turn.renew()
 
     async def _end(self, run_id: RunId, error: BaseException | None) -> None:
         turn = self._turns.close(run_id)
@@ -77,8 +75,7 @@ class StudioRuns:
         try:
             await self._ledger.record(tenant_id, usage=done.usage, audit=done.audit)
         finally:
-            with suppress(Unavailable):  # the slot and the hold then expire by themselves
-                await self._quota.release(tenant_id, run_id)
+            await turn.release()
 
 
 def _note_failure(turn: RunTurn, error: BaseException) -> None:

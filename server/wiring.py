@@ -5,18 +5,28 @@ from dataclasses import dataclass
 from graph.agent import Ports, build_agent
 from knowledge.ingest import Library
 from knowledge.search import Search
+from server.admission_queue import AdmissionQueue
+from server.alerts import Alerts
 from server.auth import Authenticator, Directory
 from server.client_address import ClientAddresses
 from server.components import Components
 from server.dev_issuer import DevIssuer, load_or_create
 from server.ended_keys import EndedKeys
+from server.endpoint_metrics import tell_of
 from server.key_uses import KeyUses
+from server.model_slots import ModelSlots
 from server.models import DeploymentModels
+from server.orchestrator import Orchestrator
+from server.quota_fallback import LocalQuota
+from server.quota_watch import QuotaWatch
+from server.quotas import Quotas
+from server.reconciler import Reconciliations, reconciler_for
 from server.runs import Runner
 from server.services import Services
 from server.settings import Environment, Settings
 from server.strangers import Strangers
 from server.turns import RunTurns
+from server.webhook import Webhook
 from storage import redis_client
 from storage.cells import Cell, Cells
 from storage.checkpointer import TenantPostgresSaver
@@ -24,6 +34,7 @@ from storage.directory import Directory as ControlDirectory
 from storage.documents import PostgresDocuments
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
+from storage.limits import PostgresLimits
 from storage.platform import Platform
 from storage.postgres import Pool
 from storage.quota import RedisQuota
@@ -74,8 +85,9 @@ def build_services(
     cells = Cells(Cell(FIRST_CELL, Pool(database), redis))
     control = ControlDirectory(cells.first.pool)
     directory = _directory(settings, control)
-    models = models or DeploymentModels(settings)
-    documents, quota = PostgresDocuments(cells), RedisQuota(redis)
+    slots = ModelSlots(most=settings.model_slots)
+    models = models or DeploymentModels(settings, pressure=slots.pressed, observed=slots.observed)
+    documents, ledger = PostgresDocuments(cells), PostgresLedger(cells)
     search = Search(models.embedder, documents)
     catalogue = Catalogue.discover(built_ins(search))
     toolboxes = Toolboxes(catalogue)
@@ -84,7 +96,24 @@ def build_services(
     keys = PostgresKeys(cells)
     key_uses = KeyUses(keys.note_uses)
     components = Components.of(parse_deployment(settings.deployment), settings.component_keys)
-    turns, ledger = RunTurns(directory, quota, components), PostgresLedger(cells)
+    watch = QuotaWatch(redis)
+    reconciliations = Reconciliations(reconciler_for(cells))
+    orchestrator = Orchestrator(
+        quotas=Quotas(
+            RedisQuota(redis, spent=ledger.spent),
+            LocalQuota(ledger.spent, replicas=lambda: slots.replicas, outage=lambda: watch.outage),
+            watch,
+            reconcile=reconciliations.soon,
+        ),
+        slots=slots,
+        line=AdmissionQueue(),
+        alerts=_alerts(settings, ledger),
+        prices=control.prices,
+        endpoint_of=models.endpoint_of,
+        reconcile=reconciliations.soon,
+    )
+    turns = RunTurns(directory, orchestrator, components)
+    tell_of(slots, models)
     agent = build_agent(Ports(turns, toolboxes, Gate(components), search, models))
     return Services(
         cells=cells,
@@ -96,7 +125,6 @@ def build_services(
             saver=saver,
             threads=threads,
             ledger=ledger,
-            quota=quota,
             turns=turns,
             components=components,
         ),
@@ -111,13 +139,22 @@ def build_services(
         keys=keys,
         key_uses=key_uses,
         strangers=Strangers(EndedKeys(ledger), ClientAddresses(settings.trusted_proxies)),
-        quota=quota,
+        orchestrator=orchestrator,
+        watch=watch,
+        reconciliations=reconciliations,
         catalogue=catalogue,
         toolboxes=toolboxes,
         platform=Platform(operator_url),
+        limits=PostgresLimits(cells),
         audience=settings.audience,
+        currency=settings.currency,
         components=components,
     )
+
+
+def _alerts(settings: Settings, ledger: PostgresLedger) -> Alerts:
+    receiver = settings.alert_receiver
+    return Alerts(ledger, Webhook(*receiver) if receiver else None)
 
 
 def _directory(settings: Settings, control: ControlDirectory) -> Directory:

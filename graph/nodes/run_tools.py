@@ -4,9 +4,10 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, AnyMessage, InvalidToolCall, ToolMessage
+from langchain_core.messages import AIMessage, AnyMessage, InvalidToolCall, ToolCall, ToolMessage
 
 from graph.approval import Approved, Rejected, approvals
+from graph.budget import tool_calls_left
 from graph.notes import with_notes
 from graph.passages import numbered
 from graph.ports import Turn
@@ -24,9 +25,13 @@ async def run_tools(state: AgentState, turn: Turn, *, toolboxes: Toolboxes, gate
     asked = state["messages"][-1]
     if not isinstance(asked, AIMessage):
         return {}
+    await turn.clear()
     toolbox = toolboxes.of(turn.tenant, turn.principal)
     decided = approvals(asked.tool_calls, toolbox)
-    outcomes = await _together([_run(each, toolbox, gate, turn) for each in decided])
+    left = tool_calls_left(turn.tenant, state["messages"])
+    outcomes = await _together(
+        [_run(each, toolbox, gate, turn, over=n >= left) for n, each in enumerate(decided)]
+    )
     messages: list[AnyMessage] = [_unreadable(call) for call in asked.invalid_tool_calls]
     passages = list(state["passages"])
     for position, outcome in enumerate(outcomes):
@@ -47,17 +52,13 @@ async def _together(calls: Sequence[Coroutine[Any, Any, ToolOutcome]]) -> list[T
 
 
 async def _run(
-    decided: Approved | Rejected, toolbox: Toolbox, gate: Gate, turn: Turn
+    decided: Approved | Rejected, toolbox: Toolbox, gate: Gate, turn: Turn, *, over: bool
 ) -> ToolOutcome:
     call = decided.call
     if isinstance(decided, Rejected):
-        message = ToolMessage(
-            f"A person rejected this call. {decided.reason}".strip(),
-            tool_call_id=call["id"] or "",
-            name=call["name"],
-            status="error",
-        )
-        return ToolOutcome(message, "refused")
+        return _refused(call, f"A person rejected this call. {decided.reason}".strip())
+    if over:
+        return _refused(call, "The run's limit on tool calls is reached.")
     return await gate.run(
         call,
         toolbox,
@@ -65,6 +66,11 @@ async def _run(
         token=turn.token(),
         approved=decided.by_person,
     )
+
+
+def _refused(call: ToolCall, why: str) -> ToolOutcome:
+    message = ToolMessage(why, tool_call_id=call["id"] or "", name=call["name"], status="error")
+    return ToolOutcome(message, "refused")
 
 
 def _answer(outcome: ToolOutcome, passages: list[NumberedPassage]) -> ToolMessage:

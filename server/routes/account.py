@@ -11,7 +11,9 @@ from tenancy.audit import AuditEvent
 from tenancy.errors import Invalid
 from tenancy.page import Cursor as PageCursor
 from tenancy.page import page_of, parse_cursor
+from tenancy.plan import UNLIMITED, Plan
 from tenancy.principal import Scope
+from tenancy.quota import Level, Standing
 
 router = APIRouter(route_class=ScopedRoute, tags=["account"])
 
@@ -31,15 +33,30 @@ async def list_tools(caller: Caller, rooms: Rooms) -> Response:
 @router.get("/v1/quota", response_model=None)
 @needs(Scope.THREADS_READ)
 async def get_quota(caller: Caller, rooms: Rooms) -> Response:
-    """What the plan allows and how much of it is used and held."""
-    tenant = await rooms.tenant(caller)
-    standings = await rooms.quota.standings(tenant.tenant_id, tenant.plan)
-    fields = ("meter", "period", "limit", "used", "held")
-    items = [
-        {name: getattr(each, name) for name in fields} | {"resets_at": utc(each.resets_at)}
-        for each in standings
-    ]
+    """What tenant, user and run may take, how much is used and held, and what refuses now."""
+    tenant = (await rooms.tenant(caller)).for_user(caller.subject_id)
+    standings = await rooms.orchestrator.standings(tenant, caller.subject_id)
+    items = [_standing(each) for each in standings] + _run_limits(tenant.plan)
     return reply({"items": items, "next_cursor": None})
+
+
+def _standing(standing: Standing) -> dict[str, Any]:
+    fields = ("meter", "period", "limit", "used", "held", "level")
+    refuses = standing.limit != UNLIMITED and not standing.remaining
+    return {name: getattr(standing, name) for name in fields} | {
+        "resets_at": utc(standing.resets_at),
+        "refuses": refuses,
+    }
+
+
+def _run_limits(plan: Plan) -> list[dict[str, Any]]:
+    """What one run may take: nothing is used of it between runs."""
+    limits = {"tokens": plan.tokens_per_run, "tool_calls": plan.tool_calls_per_run}
+    return [
+        _standing(Standing(meter, "run", limit, 0, 0, None, level=Level.RUN))
+        for meter, limit in (limits | {"steps": plan.steps_per_run}).items()
+        if limit != UNLIMITED
+    ]
 
 
 @router.get("/v1/usage", response_model=None)
@@ -50,14 +67,17 @@ async def get_usage(
     start: Annotated[Instant, Query(alias="from")] = None,
     end: Annotated[Instant, Query(alias="to")] = None,
 ) -> Response:
-    """What was used from `from` on and before `to`; without them, this month so far."""
+    """What was used from `from` on and before `to`; without them, this month so far.
+
+    Each `cost` is in micro-units of a minor unit of `currency`.
+    """
     now = datetime.now(UTC)
     until = _aware("to", end) or now + timedelta(seconds=1)
     since = _aware("from", start) or now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     if since > until:
         raise Invalid("from", "must not be after `to`")
     meters = await rooms.ledger.usage(caller.tenant_id, since, until)
-    return reply({"from": since, "to": until, "meters": meters})
+    return reply({"from": since, "to": until, "meters": meters, "currency": rooms.currency})
 
 
 @router.get("/v1/audit", response_model=None)

@@ -15,13 +15,24 @@ from server.routes.wire import Body, Caller, JsonUUID, Message, Rooms, Text, rep
 from server.runs import LiveRun, RunRequest
 from server.services import Services
 from tenancy.errors import Invalid, QuotaExceeded, TenantryError
+from tenancy.fairness import Priority
 from tenancy.ids import ThreadId
+from tenancy.plan import MAX_LIMIT, MAX_STEPS
 from tenancy.principal import Principal, Scope
 from tenancy.quota import Standing, rate_limit_headers
+from tenancy.wishes import Wishes
 
 router = APIRouter(route_class=ScopedRoute, tags=["chat"])
 
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+class Budget(Body):
+    """What this run may take at most; never more than the plan allows a run."""
+
+    tokens: int | None = Field(None, ge=1, le=MAX_LIMIT)
+    tool_calls: int | None = Field(None, ge=0, le=MAX_LIMIT)
+    steps: int | None = Field(None, ge=1, le=MAX_STEPS)
 
 
 class ChatBody(Body):
@@ -32,12 +43,19 @@ class ChatBody(Body):
     thread_id: JsonUUID | None = None
     assistant: Text = Field("default", min_length=1, max_length=64)
     stream: bool = False
+    priority: Annotated[Priority, Field(strict=False)] = Priority.INTERACTIVE
+    budget: Budget | None = None
 
     @model_validator(mode="after")
     def _one_of(self) -> "ChatBody":
         if self.resume is not None and (self.message is not None or self.thread_id is None):
             raise ValueError("resume goes with a thread_id and without a message")
         return self
+
+    def wishes(self) -> Wishes:
+        """How urgent the run is, and its own limits."""
+        budget = {} if self.budget is None else self.budget.model_dump(exclude_none=True)
+        return Wishes(self.priority, {f"{name}_per_run": most for name, most in budget.items()})
 
 
 IdempotencyKey = Annotated[
@@ -65,6 +83,7 @@ async def chat(
         resume=None if body.resume is None else body.resume.model_dump(exclude_unset=True),
         stream=body.stream,
         idempotency_key=idempotency_key,
+        wishes=body.wishes(),
     )
     request.state.audited = True  # the runner leaves the record of what it refuses
     try:
@@ -74,17 +93,23 @@ async def chat(
     headers = _headers(run.standings or await _standings(caller, rooms))
     if body.stream:
         headers |= STREAM_HEADERS
+        headers |= _degraded(run)
         return StreamingResponse(_frames(run), headers=headers, media_type="text/event-stream")
     try:
-        return reply(await run.result(), headers=headers)
+        return reply(await run.result(), headers=headers | _degraded(run))
     except TenantryError as error:
         return _problem(error, run.standings)
 
 
+def _degraded(run: LiveRun) -> dict[str, str]:
+    """The rungs of the ladder that the run went down so far."""
+    return {"X-Tenantry-Degraded": ", ".join(run.degraded)} if run.degraded else {}
+
+
 async def _standings(caller: Principal, rooms: Services) -> Sequence[Standing]:
     """Where the caller's tenant stands: refused or not, a client may plan by it."""
-    tenant = await rooms.tenant(caller)
-    return await rooms.quota.standings(tenant.tenant_id, tenant.plan)
+    tenant = (await rooms.tenant(caller)).for_user(caller.subject_id)
+    return await rooms.orchestrator.standings(tenant, caller.subject_id)
 
 
 def _problem(error: TenantryError, standings: Sequence[Standing]) -> Response:

@@ -207,7 +207,7 @@ class TestStanding:
             product.model.release()
             await turn
             after = await quota(client)
-        fields = {"meter", "period", "limit", "used", "held", "resets_at"}
+        fields = {"level", "meter", "period", "limit", "used", "held", "resets_at", "refuses"}
         assert all(set(item) == fields for item in after.values())
         assert held["tokens day"]["held"] > 0
         assert held["concurrent_runs"]["used"] == 1
@@ -268,7 +268,7 @@ class TestRefusedTurns:
             assert (await client.get(url)).content == thread
         event = await self._trace(product, tenant, before)
         assert (event["action"], event["thread_id"]) == ("run.start", said["thread_id"])
-        assert event["attributes"] == {"reason": "QuotaExceeded"}
+        assert event["attributes"] == {"reason": "QuotaExceeded", "limit": "requests"}
 
     async def test_a_429_leaves_no_new_thread_and_no_run(self, product: House) -> None:
         tenant = await product.new_tenant("shut", concurrent_runs=0)

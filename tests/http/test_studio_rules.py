@@ -13,6 +13,7 @@ from storage.control import control
 from tenancy.errors import NotAuthenticated, TenantSuspended, Unavailable
 from tenancy.ids import RunId, SubjectId, ThreadId
 from tenancy.principal import MEMBER_SCOPES, Principal, Role, Scope
+from tenancy.quota import Claim
 from tenancy.tenant import TenantStatus
 from tests.support.house import House
 from tests.support.stores import ACME
@@ -22,7 +23,7 @@ CALLER = Principal(ACME, SubjectId("alice"), Role.MEMBER, MEMBER_SCOPES, "issuer
 
 def studio_of(product: House, **overrides: object) -> Studio:
     services = product.services
-    runs = StudioRuns(services.turns, services.ledger, services.quota)
+    runs = StudioRuns(services.turns, services.ledger)
     settings = product.settings.model_copy(update={"studio_tenant_id": "acme", **overrides})
     return Studio(settings, services, services.agent.compile(), runs)
 
@@ -75,7 +76,7 @@ async def test_a_run_that_shutdown_ends_fails_for_good_and_lets_go(product: Hous
     async def run() -> None:
         async with here.runs.holding(run_id):
             turn = await here.services.turns.enter(CALLER, run_id, ThreadId(uuid4()))
-            await turn.admit(100, 100)
+            await turn.admit([Claim(100)], Claim(100))
             admitted.set()
             await asyncio.Event().wait()
 
@@ -89,7 +90,7 @@ async def test_a_run_that_shutdown_ends_fails_for_good_and_lets_go(product: Hous
     events = await here.services.ledger.audit(ACME, None, 1)
     assert (events[0].run_id, events[0].outcome.value) == (run_id, "failed")
     tenant = await here.services.tenant(CALLER)
-    standings = await here.services.quota.standings(ACME, tenant.plan)
+    standings = await here.services.orchestrator.standings(tenant)
     assert (standings[1].used, standings[-1].held) == (0, 0)
 
 

@@ -114,8 +114,8 @@ async def test_usage_is_asked_for_a_span_of_time(product: House) -> None:
         for name, span in spans.items():
             query = {key: time.isoformat() for key, time in span.items()}
             body = (await boss.get("/v1/usage", params=query)).json()
-            assert set(body) == {"from", "to", "meters"}
-            assert all(set(row) == {"meter", "model", "quantity"} for row in body["meters"])
+            assert set(body) == {"from", "to", "meters", "currency"}
+            assert all(set(row) == {"meter", "model", "quantity", "cost"} for row in body["meters"])
             found[name] = {row["meter"]: row["quantity"] for row in body["meters"]}
     assert found["all"] == found["around"]
     assert found["all"]["input_tokens"] == 120

@@ -22,6 +22,7 @@ from server.wiring import build_services
 from storage.control import control
 from tenancy.ids import PlanId, SubjectId, TenantId
 from tenancy.plan import change_plan, new_plan
+from tenancy.price import Price, parse_price
 from tenancy.principal import Role
 from tests.support.model_server import ModelServer
 
@@ -73,6 +74,15 @@ class House:
         """A tenant of the test's own; with `limits`, on a plan of its own."""
         await asyncio.to_thread(self._new_tenant, name, plan, limits)
         return TenantId(name)
+
+    async def price(self, model: str, per_million_in: str, per_million_out: str) -> None:
+        """The price of a model, in minor units for a million tokens."""
+        await asyncio.to_thread(self._price, model, per_million_in, per_million_out)
+
+    def _price(self, model: str, per_million_in: str, per_million_out: str) -> None:
+        nanos = (parse_price("input", per_million_in), parse_price("output", per_million_out))
+        with control(self.stores.owner()) as admin:
+            admin.put_price(Price(model, *nanos))
 
     def _new_tenant(self, name: str, plan: str, limits: dict[str, int | str]) -> None:
         with control(self.stores.owner()) as admin:

@@ -43,12 +43,42 @@ INVALID = [
     ("REDIS_URL", "sesame"),
     ("REDIS_URL", "redis://:sesame@host:port"),
     ("REDIS_URL", "http://host"),
+    ("REDIS_URL", "redis+cluster://"),
+    ("REDIS_URL", "redis+cluster://:sesame@host:1,,other:2/"),
+    ("REDIS_URL", "redis+cluster://:sesame@host:1,other:port/"),
+    ("REDIS_URL", "redis+cluster://host:0/"),
+    ("REDIS_URL", "redis+cluster://host:1/3"),
+    ("REDIS_URL", "unix+cluster://host:1/"),
     ("DATABASE_URL", "sesame"),
     ("DATABASE_URL", "mysql://root:sesame@host/db"),
     ("TENANTRY_OWNER_DATABASE_URL", "sesame"),
     ("STUDIO_TENANT_ID", "Acme Inc"),
+    ("TENANTRY_CURRENCY", "usd"),
+    ("TENANTRY_CURRENCY", "EURO"),
+    ("TENANTRY_CURRENCY", "ÄÖÜ"),
     ("TENANTRY_TRUSTED_PROXIES", "everybody"),
     ("TENANTRY_TRUSTED_PROXIES", "10.0.0.1/8"),
+    ("TENANTRY_ALERT_WEBHOOK", "sesame"),
+    ("TENANTRY_ALERT_WEBHOOK", "http://sesame.example/hook"),
+    ("TENANTRY_ALERT_WEBHOOK", "http://10.0.0.1/sesame"),
+    ("TENANTRY_ALERT_WEBHOOK", "https:///sesame"),
+    ("TENANTRY_ALERT_WEBHOOK", "https://sesame@host/hook"),
+    ("TENANTRY_ALERT_WEBHOOK", "https://host:port/sesame"),
+    ("TENANTRY_ALERT_WEBHOOK", "https://host/sesame#part"),
+    ("TENANTRY_ALERT_WEBHOOK", "https://host/ses ame"),
+    ("TENANTRY_ALERT_SECRET", "sesame"),
+    ("TENANTRY_MODEL_SLOTS", "0"),
+    ("TENANTRY_MODEL_SLOTS", "many"),
+    ("TENANTRY_ENDPOINTS", "sesame"),
+    ("TENANTRY_ENDPOINTS", '["sesame"]'),
+    ("TENANTRY_ENDPOINTS", '{"backup": "sesame"}'),
+    ("TENANTRY_ENDPOINTS", '{"backup": {"api_key": "sesame"}}'),
+    ("TENANTRY_ENDPOINTS", '{"backup": {"base_url": "sesame"}}'),
+    ("TENANTRY_ENDPOINTS", '{"backup": {"base_url": "https://h/v1", "sesame": ""}}'),
+    ("TENANTRY_ENDPOINTS", '{"backup": {"base_url": "https://h/v1", "api_key": ["sesame"]}}'),
+    ("TENANTRY_ENDPOINTS", '{"Sesame": {"base_url": "https://h/v1", "api_key": "sesame"}}'),
+    ("TENANTRY_ENDPOINTS", '{"default": {"base_url": "https://h/v1", "api_key": "sesame"}}'),
+    ("TENANTRY_ENDPOINTS", '{"offline": {"base_url": "https://h/v1", "api_key": "sesame"}}'),
 ]
 
 
@@ -59,7 +89,7 @@ def test_an_invalid_value_is_one_line_that_names_the_variable_and_hides_the_valu
     said = refusal(monkeypatch, name, value)
     assert said.startswith(f"{name}: ")
     assert "\n" not in said
-    assert "sesame" not in said
+    assert "sesame" not in said.lower()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +110,16 @@ def test_every_way_to_write_a_postgres_url_is_taken(
     assert settings.database_url.get_secret_value() == url
 
 
-@pytest.mark.parametrize("url", ["redis://h:1/0", "rediss://:pw@h", "unix://:pw@/a.sock"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h:1/0",
+        "rediss://:pw@h",
+        "unix://:pw@/a.sock",
+        "redis+cluster://h",
+        "rediss+cluster://me:pw@one:1,two:2,[::1]:3/?ssl_check_hostname=false",
+    ],
+)
 def test_every_way_to_write_a_redis_url_is_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("REDIS_URL", url)
     settings = load_settings()
@@ -121,6 +160,30 @@ def test_an_unknown_name_of_ours_gets_the_nearest_one() -> None:
     assert unknown_settings(["TENANT", "TENANTRY_PORT", "PATH"]) == []
 
 
+def test_endpoints_have_names_and_keep_their_keys_to_themselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said = '{"backup": {"base_url": "https://h/v1", "api_key": "sesame"}, "own-1": {"base_url": "http://h"}}'
+    monkeypatch.setenv("TENANTRY_ENDPOINTS", said)
+    endpoints = load_settings().endpoints
+    assert [(name, each.base_url) for name, each in endpoints.items()] == [
+        ("backup", "https://h/v1"),
+        ("own-1", "http://h"),
+    ]
+    assert endpoints["backup"].api_key
+    assert endpoints["backup"].api_key.get_secret_value() == "sesame"
+    assert "sesame" not in repr(load_settings())
+
+
+def test_the_default_model_may_be_at_a_named_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENANTRY_MODEL", "backup/gpt-9")
+    with pytest.raises(Misconfigured, match="TENANTRY_MODEL needs"):
+        load_settings().require_models()
+    monkeypatch.setenv("TENANTRY_ENDPOINTS", '{"backup": {"base_url": "https://h/v1"}}')
+    load_settings().require_models()
+    assert load_settings().chat_model == "backup/gpt-9"
+
+
 def test_a_model_needs_an_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENANTRY_MODEL", "gpt-9")
     with pytest.raises(Misconfigured, match="TENANTRY_MODEL needs"):
@@ -142,3 +205,35 @@ def test_production_answers_offline_only_when_that_is_said(monkeypatch: pytest.M
         load_settings().require_models()
     monkeypatch.setenv("TENANTRY_MODEL", OFFLINE_MODEL)
     load_settings().require_models()
+
+
+SECRET = "a secret of thirty-two characters"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hooks.example/tenantry?of=us",
+        "http://127.0.0.1:9/hook",
+        "http://localhost/hook",
+        "http://[::1]:9/hook",
+    ],
+)
+def test_alerts_are_posted_where_it_is_safe(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    assert load_settings().alert_receiver is None
+    monkeypatch.setenv("TENANTRY_ALERT_WEBHOOK", url)
+    monkeypatch.setenv("TENANTRY_ALERT_SECRET", SECRET)
+    assert load_settings().alert_receiver == (url, SECRET)
+    assert url not in repr(load_settings())
+    monkeypatch.setenv("TENANTRY_ENV", Environment.PRODUCTION.value)
+    if url.startswith("https:"):
+        assert load_settings().alert_receiver == (url, SECRET)
+    else:
+        with pytest.raises(Misconfigured, match="must be https in production"):
+            assert load_settings().alert_receiver
+
+
+def test_a_webhook_needs_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TENANTRY_ALERT_WEBHOOK", "https://hooks.example/")
+    with pytest.raises(Misconfigured, match="TENANTRY_ALERT_WEBHOOK needs TENANTRY_ALERT_SECRET"):
+        assert load_settings().alert_receiver

@@ -16,13 +16,20 @@ from tenancy.errors import IsolationBreach, NotAuthenticated
 from tests.unit.graph.turn import OneTurn, RecordingTurn, principal
 
 
+class _Models:
+    default = "test"
+
+    def get(self, name: str) -> Any:
+        raise AssertionError(name)
+
+
 async def _node(state: AgentState, turn: Turn) -> Update:
     return {"tools": ["ran"]}
 
 
 def _graph(turn: RecordingTurn, *, admits: bool = True) -> Any:
     graph = StateGraph(AgentState, Options)
-    graph.add_node("node", guarded(_node, OneTurn(turn), admits=admits))
+    graph.add_node("node", guarded(_node, OneTurn(turn), _Models(), admits=admits))
     graph.add_edge(START, "node")
     graph.add_edge("node", END)
     return graph.compile()

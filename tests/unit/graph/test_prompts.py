@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from graph.budget import first_hold, prompt_bound
+from graph.budget import prompt_bound
 from graph.prompts import MAX_HISTORY_MESSAGES, question_of, system_prompt, window
 from graph.state import NumberedPassage
 from tests.unit.graph.turn import ACME
@@ -79,8 +79,3 @@ def test_a_hold_bounds_the_bytes_of_its_prompt(message: str, texts: list[str]) -
     prompt = system_prompt(ACME, passages).text + message
     size = len(prompt.encode("utf-8", "surrogatepass"))
     assert prompt_bound(ACME, messages, passages) >= size
-
-
-def test_the_first_hold_leaves_room_for_the_answer() -> None:
-    needed, wanted = first_hold({"messages": [HumanMessage("hi")]}, ACME)  # type: ignore[typeddict-item]
-    assert ACME.plan.max_output_tokens < needed < wanted

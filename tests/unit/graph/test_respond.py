@@ -9,6 +9,7 @@ from langchain_core.messages import AIMessage, HumanMessage
 from graph.nodes.respond import OUT_OF_BUDGET, respond
 from graph.notes import notes_of
 from graph.state import NumberedPassage
+from server.breakers import Breakers
 from tests.unit.graph.turn import RecordingTurn
 
 PASSAGES = [
@@ -22,6 +23,7 @@ class _Models:
 
     def __init__(self, *answers: AIMessage) -> None:
         self.model = GenericFakeChatModel(messages=iter(answers))
+        self.breakers = Breakers()
 
     def get(self, name: str) -> GenericFakeChatModel:
         return self.model
@@ -52,14 +54,16 @@ async def test_citations_are_the_passages_the_answer_names() -> None:
 
 async def test_a_small_budget_takes_fewer_passages() -> None:
     turn = RecordingTurn()
-    turn.affordable = lambda tokens: tokens < turn.holds[0] - 800
+    turn.affordable = lambda claim: claim.tokens < turn.holds[0].tokens - 800
     answer = await _respond(turn, AIMessage("Yes [1] and [3]."))
     assert [c["n"] for c in notes_of(answer)["citations"]] == [1]
-    assert turn.holds == sorted(turn.holds, reverse=True)
+    asked = [claim.tokens for claim in turn.holds]
+    assert asked == sorted(asked, reverse=True)
+    assert turn.steps == ["context"]
 
 
 async def test_an_exhausted_budget_ends_the_answer_without_a_model_call() -> None:
-    turn = RecordingTurn(affordable=lambda tokens: False)
+    turn = RecordingTurn(affordable=lambda claim: False)
     answer = await _respond(turn, AIMessage("never"))
     assert answer.text == OUT_OF_BUDGET
     assert turn.settled == []
