@@ -16,6 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from server.cli import main
+from server.stores import Stores
 from storage import embedded
 from tests.support.commands import Foreground, Terminal, free_port, wait_until
 from tests.support.model_server import ModelServer
@@ -110,6 +111,47 @@ def test_a_plan_is_created_and_changed_under_a_running_server(shop: Shop) -> Non
     assert limits() == [7]
     shop.terminal.ok("plan", "set", "tiny", "requests_per_minute=9")
     within_a_second(lambda: limits() == [9])
+
+
+def test_a_tenant_and_its_user_are_limited_under_a_running_server(shop: Shop) -> None:
+    shop.terminal.ok("tenant", "create", "bound", "--plan", "pro")
+    said = shop.terminal.json("tenant", "limit", "bound", "weight=2", "user_tokens_per_day=100")
+    assert said == [
+        {"field": "user_tokens_per_day", "value": 100, "source": "tenant", "user": None},
+        {"field": "weight", "value": 2, "source": "tenant", "user": None},
+    ]
+    of_ann = {"field": "user_tokens_per_day", "value": 7, "source": "user", "user": "ann"}
+    words = ("tenant", "limit", "bound", "tokens_per_day=7", "--user", "ann")
+    assert shop.terminal.json(*words) == [of_ann]
+    listed = shop.terminal.json("tenant", "limits", "bound")
+    assert of_ann in listed
+    assert {each["source"] for each in listed} == {"plan", "tenant", "user"}
+    assert of_ann in shop.terminal.json("tenant", "limits", "bound", "--user", "ann")
+    assert shop.terminal.json("tenant", "show", "bound")["limits"] == {
+        "weight": "2",
+        "user_tokens_per_day": "100",
+    }
+    assert "tenant" in shop.terminal.ok("tenant", "limits", "bound")
+    token = shop.token("bound")
+
+    def held() -> dict[str, Any]:
+        items = shop.get("/v1/limits", token).json()["items"]
+        return {each["field"]: each["value"] for each in items}
+
+    within_a_second(lambda: (held()["weight"], held()["user_tokens_per_day"]) == (2, 7))
+    shop.terminal.ok("tenant", "limit", "bound", "weight=")
+    within_a_second(lambda: held()["weight"] == 4)
+
+
+def test_prices_are_set_listed_and_removed(alone: Terminal) -> None:
+    gpt = {"model": "gpt", "input": "15", "output": "7.5"}
+    assert alone.json("price", "set", "gpt", "input=15", "output=7.50") == gpt
+    alone.ok("price", "set", "*", "input=1", "output=1")
+    assert alone.json("price", "list")[1] == gpt
+    assert "7.5" in alone.ok("price", "list")
+    alone.ok("price", "remove", "*")
+    alone.ok("price", "remove", "gpt")
+    assert alone.json("price", "list") == []
 
 
 # Credentials ---------------------------------------------------------------------------------
@@ -306,7 +348,7 @@ def test_a_chat_goes_through_the_server_and_remembers_its_thread(
 def test_usage_and_audit_tell_what_was_done(shop: Shop, lamps: dict[str, Any]) -> None:
     shop.terminal.ok("chat", "--tenant", "lumen", QUESTION)
     usage = shop.terminal.json("usage", "--tenant", "lumen")
-    assert set(usage) == {"from", "to", "meters"}
+    assert set(usage) == {"from", "to", "meters", "currency"}
     assert {"runs", "input_tokens", "output_tokens"} <= {m["meter"] for m in usage["meters"]}
     records = shop.terminal.json("audit", "list", "--tenant", "lumen", "--limit", "5")
     assert {"subject", "action", "outcome", "created_at", "run_id"} <= set(records[0])
@@ -314,6 +356,14 @@ def test_usage_and_audit_tell_what_was_done(shop: Shop, lamps: dict[str, Any]) -
     shared = [each for each in through_http["items"] if each in records]
     assert shared
     assert "cli" in shop.terminal.ok("audit", "list", "--tenant", "lumen")
+
+
+def test_the_noisiest_tenants_are_told_beside_a_server(shop: Shop) -> None:
+    shop.terminal.ok("chat", "--tenant", "lumen", QUESTION)
+    seen = shop.terminal.json("noisiest", "--minutes", "60", "--limit", "3")
+    assert [each["runs"] > 0 for each in seen if each["tenant_id"] == "lumen"] == [True]
+    assert len(seen) <= 3
+    assert "lumen" in shop.terminal.ok("noisiest", "--by", "runs")
 
 
 def test_tools_are_enabled_configured_and_disabled(shop: Shop) -> None:
@@ -364,6 +414,10 @@ MISTAKES = [
     (1, "There is no plan ghost.", ["plan", "show", "ghost"]),
     (1, "There is a tenant lumen already.", ["tenant", "create", "lumen"]),
     (1, "There is no tool ghost.", ["tool", "enable", "--tenant", "lumen", "ghost"]),
+    (1, "There is no tenant ghost.", ["tenant", "limits", "ghost"]),
+    (1, "There is no tenant ghost.", ["tenant", "limit", "ghost", "weight=2"]),
+    (1, "There is no tenant ghost.", ["tenant", "limit", "ghost", "burst=2", "--user", "ann"]),
+    (1, "There is no price of ghost.", ["price", "remove", "ghost"]),
     (1, f"There is no key {NOWHERE}.", ["key", "revoke", NOWHERE]),
     (1, f"There is no key {NOWHERE}.", ["key", "rotate", NOWHERE]),
     (1, "There is no issuer ghost.", ["issuer", "remove", "ghost"]),
@@ -402,6 +456,24 @@ def test_without_a_server_commands_do_their_work_in_process(alone: Terminal) -> 
     assert done.returncode == 0
     assert alone.ok("worker", "--once") == ""
     assert alone.json("migrate") == {"applied": []}
+
+
+def test_the_noisiest_tenants_are_told_without_a_server(alone: Terminal) -> None:
+    assert alone.run("chat", "--tenant", "lumen", QUESTION).returncode == 0
+    assert "lumen" in [each["tenant_id"] for each in alone.json("noisiest")]
+    assert alone.run("noisiest", "--minutes", "0").returncode == 2
+    assert alone.run("noisiest", "--by", "colour").returncode == 2
+
+
+def test_the_noisiest_tenants_need_the_role_of_operators(alone: Terminal, stores: Stores) -> None:
+    given = alone.but(DATABASE_URL=stores.app_url, REDIS_URL=stores.redis_url)
+    with open_folder() as empty:
+        done = given.run("noisiest", data_dir=empty)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "TENANTRY_OPERATOR_DATABASE_URL" in done.stderr
+    assert done.stderr.count("\n") == 1
+    urls = {"TENANTRY_OPERATOR_DATABASE_URL": stores.operator_url or ""}
+    assert given.but(**urls).json("noisiest") == []
 
 
 async def test_preferences_reach_the_model(alone: Terminal, model: ModelServer) -> None:
