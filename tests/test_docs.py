@@ -12,8 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 
+from server import endpoint_metrics, quota_metrics  # noqa: F401  # they add metrics
+from server.metrics import REGISTRY
 from server.settings import env_example, variables
 from tenancy import errors
+from tenancy.plan import FIELDS
 from tests.support.house import House
 
 ROOT = Path(__file__).parent.parent
@@ -47,8 +50,23 @@ def test_every_status_of_the_error_tree_is_documented() -> None:
     assert {status for status in statuses if status not in page} <= {"500"}
 
 
+def test_every_field_of_a_plan_is_documented() -> None:
+    page = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    fields = page.partition("## Fields")[2].partition("## Money")[0]
+    assert [name for name in FIELDS if f"`{name}`" not in fields] == []
+
+
 def test_every_setting_is_described() -> None:
     assert [name for name, description in variables().items() if not description] == []
+
+
+def test_every_metric_is_documented_and_no_other() -> None:
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    families = [f for f in REGISTRY.collect() if not f.name.endswith("_created")]
+    names = {f.name + ("_total" if f.type == "counter" else "") for f in families}
+    assert set(re.findall(r"^\| `(tenantry_\w+)`", page, re.MULTILINE)) == names
+    samples = names | {f"{name}_bucket" for name in names}
+    assert set(re.findall(r"tenantry_\w+", page)) <= samples
 
 
 def _commands(block: str) -> Iterator[list[str]]:

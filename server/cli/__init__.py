@@ -18,6 +18,8 @@ COMMANDS = (
     "serving",
     "tenants",
     "plans",
+    "reconciling",
+    "prices",
     "credentials",
     "issuers",
     "seals",
@@ -26,7 +28,9 @@ COMMANDS = (
     "talking",
     "threads",
     "account",
+    "watching",
     "verification",
+    "benchmarks",
 )
 
 app = typer.Typer(
