@@ -187,10 +187,18 @@ class RunTurn:
 
         The last call is settled with the run's release: one trip to Redis, not two.
         """
-        took = Claim(tokens.total, 0, tokens.input_tokens, model)
-        [took] = await self.orchestrator.priced(self.tenant, [took])
+        took = await self._cost(call, Claim(tokens.total, 0, tokens.input_tokens, model))
         await self._settle_pending()
         self._took(call, took)
+
+    async def _cost(self, call: int, took: Claim) -> Claim:
+        """With its cost; where no price can be read any more, with what it may have cost."""
+        try:
+            [priced] = await self.orchestrator.priced(self.tenant, [took])
+        except Unavailable:
+            asked = self._asked.get(call)
+            return replace(took, micros=asked.micros) if asked else took
+        return priced
 
     def forfeit(self, call: int, model: str) -> None:
         """Charge all that a call may take: it was cut off, and nobody says what it took."""
