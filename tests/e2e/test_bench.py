@@ -108,6 +108,8 @@ async def test_both_tenants_are_measured_and_nothing_is_left_of_them(
 
 
 async def test_a_bench_that_is_interrupted_leaves_nothing(deployment: Deployment) -> None:
+    # a background job of a shell ignores interrupts, and all that it starts does
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     bench = deployment.terminal.start(*BENCH, "--seconds", "30")  # it does not end by itself first
     await asyncio.to_thread(wait_until, lambda: any("unprotected" in line for line in bench.stderr))
     assert "control.tenants" in deployment.traces()
