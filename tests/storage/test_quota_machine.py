@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
-import pytest
 from hypothesis import settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -15,37 +15,24 @@ from tests.storage.redis_server import RedisServer
 HISTORIES = settings(max_examples=500, stateful_step_count=30, deadline=None)
 
 
-class OnOneServer(QuotaMachine):
-    """One Redis."""
-
-
-class InACluster(QuotaMachine):
-    """Three nodes; each history's tenants live on any of them."""
-
-
-@pytest.fixture
-def one_server() -> Iterator[type[QuotaMachine]]:
-    server = RedisServer()
+@contextmanager
+def machine_on(url: str) -> Iterator[type[QuotaMachine]]:
+    """The machine on the Redis at `url`, with a loop of its own."""
     with asyncio.Runner() as runner:
-        OnOneServer.runner, OnOneServer.redis = runner, connect(server.url)
-        yield OnOneServer
-        runner.run(OnOneServer.redis.aclose())
-    server.close()
+
+        class Machine(QuotaMachine):
+            pass
+
+        Machine.runner, Machine.redis = runner, connect(url)
+        yield Machine
+        runner.run(Machine.redis.aclose())
 
 
-def test_redis_agrees_with_the_rules(one_server: type[QuotaMachine]) -> None:
-    run_state_machine_as_test(one_server, settings=HISTORIES)
+def test_redis_agrees_with_the_rules() -> None:
+    with closing(RedisServer()) as server, machine_on(server.url) as machine:
+        run_state_machine_as_test(machine, settings=HISTORIES)
 
 
-@pytest.fixture
-def a_cluster() -> Iterator[type[QuotaMachine]]:
-    servers = RedisClusterServers()
-    with asyncio.Runner() as runner:
-        InACluster.runner, InACluster.redis = runner, connect(servers.url)
-        yield InACluster
-        runner.run(InACluster.redis.aclose())
-    servers.close()
-
-
-def test_a_cluster_agrees_with_the_rules(a_cluster: type[QuotaMachine]) -> None:
-    run_state_machine_as_test(a_cluster, settings=HISTORIES)
+def test_a_cluster_agrees_with_the_rules() -> None:
+    with closing(RedisClusterServers()) as servers, machine_on(servers.url) as machine:
+        run_state_machine_as_test(machine, settings=HISTORIES)
