@@ -1,9 +1,10 @@
 """Counters, ledger and usage page on real stores: what is lost is found, and nothing twice."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -24,6 +25,20 @@ from tests.storage.redis_server import RedisServer
 ANN = SubjectId("ann")
 HELD = Claim(100, 50, 60, "m")
 OPEN = replace(PRO, requests_per_minute=-1, concurrent_runs=-1)
+
+
+class Interrupted(PostgresLedger):
+    """A ledger in which something happens right before it is read beside a snapshot, once."""
+
+    happens: Callable[[], Awaitable[Any]] | None = None
+
+    async def booked(self, *args: Any, without: Any = None, **more: Any) -> Any:
+        if without is None:
+            return await super().booked(*args, **more)
+        if self.happens:
+            happens, self.happens = self.happens, None
+            await happens()
+        return await super().booked(*args, without=without, **more)
 
 
 class Later:
@@ -144,3 +159,21 @@ async def test_reconciling_under_load_loses_and_doubles_nothing(
     await asyncio.gather(reconcile(), *(turn(tokens) for tokens in range(1, 60)))
     assert await used(quota, GLOBEX) == before + sum(range(1, 60))
     assert all(row.agrees and not row.drift for row in await reconciler.reconcile(GLOBEX))
+
+
+async def test_a_turn_between_the_snapshot_and_the_ledger_is_not_counted_twice(
+    cells: Cells, redis: Redis, quota: RedisQuota
+) -> None:
+    ledger = Interrupted(cells)
+    took = Claim(33, 0, 33, "m")
+    before = await used(quota)
+
+    async def turn() -> None:
+        run = await admitted(quota)
+        await ledger.record(ACME, usage=call_events(run, ANN, 0, took, datetime.now(UTC)))
+        await quota.release(ACME, run, subject_id=ANN, last=(0, took))
+
+    ledger.happens = turn
+    await Reconciler(QuotaBooks(redis), ledger).reconcile(ACME)
+    assert ledger.happens is None
+    assert await used(quota) == before + took.tokens
