@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from time import monotonic
 
 import pytest
 
+from server.endpoints import EndpointSettings
 from server.stores import Stores
 from tests.http.speech import (
     ask,
@@ -172,3 +174,28 @@ async def test_what_came_of_a_stream_that_broke_off_is_charged(product: House) -
         used["input_tokens"] + used["output_tokens"],
         0,
     )
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_the_plans_next_model_answers_for_one_that_fails(
+    stores: Stores, model: ModelServer, tmp_path: Path, streamed: bool
+) -> None:
+    async with ModelServer() as backup:
+        endpoints = {"backup": EndpointSettings(base_url=backup.base_url)}
+        async with house(stores, tmp_path, model, endpoints=endpoints) as product:
+            tenant = await product.new_tenant(
+                f"falls-back-{streamed}".lower(), fallback_models="backup/small"
+            )
+            model.script(Reply.error(500))
+            backup.script(Reply.text("Here.", usage=(40, 2)))
+            async with product.client(tenant) as client:
+                said = await ask(client, stream=streamed)
+                assert said.status_code == 200
+                done = frames_of(said.text)[-1].payload if streamed else said.json()
+                assert (done["answer"], done["model"]) == ("Here.", "backup/small")
+                assert done["usage"] == {"input_tokens": 40, "output_tokens": 2}
+                standing = (await quota(client))["tokens day"]
+                assert (standing["used"], standing["held"]) == (42, 0)
+            [event] = [e for e in await audit(product, tenant) if e["action"] == "model.fall_back"]
+            assert event["resource"] == "backup/small"
+            assert event["attributes"] == {"instead_of": "scripted"}
