@@ -39,7 +39,7 @@ class AdmissionQueue:
         """The verdict, and whether the run waited for it, at most the plan's `queue_seconds`.
 
         It waits where the plan says so, where its queue is not full, and where there may be room
-        in time.
+        in time; for a run to end it waits whatever is expected of it.
         """
         deadline = self._clock() + plan.queue_seconds
         verdict = await ask()
@@ -73,7 +73,8 @@ class AdmissionQueue:
             if not first:
                 verdict = await _ask(line, ask)
             while not verdict.admitted and self._in_time(verdict, deadline):
-                await _within(_pause_seconds(verdict), line.freed.wait())
+                pause = min(_pause_seconds(verdict), deadline - self._clock())
+                await _within(pause, line.freed.wait())
                 verdict = await _ask(line, ask)
             return verdict
         finally:
@@ -83,7 +84,8 @@ class AdmissionQueue:
         return Step.QUEUE in plan.degrade and self.waiting(tenant_id) < plan.queue_length
 
     def _in_time(self, verdict: Verdict, deadline: float) -> bool:
-        return self._clock() + verdict.retry_after.total_seconds() <= deadline
+        seconds = 0.0 if verdict.is_estimate else verdict.retry_after.total_seconds()
+        return self._clock() + seconds < deadline
 
     def _tidy(self, tenant_id: TenantId) -> None:
         lines = self._lines[tenant_id]

@@ -186,6 +186,11 @@ class Verdict:
         """Whether the run may go on."""
         return self.refused_by is None
 
+    @property
+    def is_estimate(self) -> bool:
+        """Whether `retry_after` is a guess: runs end when they end."""
+        return self.refused_by is not None and self.refused_by.endswith("concurrent_runs")
+
 
 def rate_limit_headers(standings: Iterable[Standing], now: datetime) -> dict[str, str]:
     """`RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers) for limited meters.

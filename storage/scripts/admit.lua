@@ -1,7 +1,8 @@
 -- ADMIT: rate, concurrency and budgets of tenant, user and run at once; all or nothing, and once per run.
 -- ask  wanted {tokens, cost, input, model}: taken in the place of the first offer where every budget has room for many
-local SLOT_HINT_US = 1000000 -- runs end when they end: come again in a second
-local ROOM = 16             -- a generous hold must not be what refuses the next caller
+local LEAST_SLOT_US = 1000000 -- nobody need come again sooner
+local LOOKED_AT = 100         -- runs in slots: bounds the time
+local ROOM = 16               -- a generous hold must not be what refuses the next caller
 
 if counters_are_gone() then return {UNKNOWN} end
 
@@ -10,9 +11,26 @@ local function rate_wait(debt, rate)
   return math.max(0, debt + rate[1] - rate[1] * rate[2])
 end
 
+-- Us that a run takes at most, most often: what TCP expects of a round trip (RFC 6298).
+local function usual_us()
+  return figure(COUNTERS, 'run_us') + 4 * figure(COUNTERS, 'run_off_us')
+end
+
+-- Us until the first of the runs in slots has probably ended. One that is late already may be as late again.
+local function until_a_run_ends(key)
+  local soonest, usual = math.huge, usual_us()
+  for _, id in ipairs(redis.call('ZRANGE', key, 0, LOOKED_AT - 1)) do
+    local run = load_run(id)
+    local age = now - (run.since or now)
+    soonest = math.min(soonest, age < usual and usual - age or age)
+  end
+  return math.max(LEAST_SLOT_US, soonest)
+end
+
 local function slot_wait(key, taken, most)
   if most < 0 or taken < most or redis.call('ZSCORE', key, ask.run) then return 0 end
-  return SLOT_HINT_US
+  if most == 0 then return LEAST_SLOT_US end
+  return until_a_run_ends(key)
 end
 
 local function debts_of(run)
@@ -66,7 +84,7 @@ else
 end
 for _, wait in ipairs(budgets) do waits[#waits + 1] = wait end
 if math.max(unpack(waits)) > 0 then return report(waits, -1, hold, debts, taken) end
-take_slot(ask.run, run.user, taken)
+take_slot(ask.run, run, taken)
 if not run.admitted then
   spend_request(run, debts)
   hold_more(run, hold, ask.offers[chosen + 1])

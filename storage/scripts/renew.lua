@@ -5,7 +5,7 @@ local run, known = load_run(ask.run)
 if known then
   schedule(ask.run, run)
   if not redis.call('ZSCORE', SLOTS, ask.run) then return {0} end
-  take_slot(ask.run, run.user, {})
+  take_slot(ask.run, run, {})
   return {1}
 end
 if not ask.holds or counters_are_gone() then return {UNKNOWN} end
@@ -15,7 +15,7 @@ for call, held in pairs(ask.holds) do
   run.calls[call] = {state = HELD, tokens = held[1], cost = held[2], input = held[3], model = held[4],
                      periods = ask.periods, at = now}
 end
-take_slot(ask.run, run.user, {})
+take_slot(ask.run, run, {})
 save_run(ask.run, run)
 write_books()
 return {1}

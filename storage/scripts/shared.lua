@@ -1,13 +1,14 @@
 -- What every quota script begins with. One call serves one tenant: all KEYS carry its hash tag, and so do the keys
 -- of its users, which are a key of the tenant's and the user's digest: <key>/<digest>.
 -- KEYS  1 rate (when the bucket is full again, in us)   2 slots (run -> expiry)
---       3 counters (<period>:spent|held|cost|cost_held, served, version)   4 runs (run -> its record, packed)
+--       3 counters (<period>:spent|held|cost|cost_held, served, version, run_us, run_off_us)
+--       4 runs (run -> its record, packed)
 --       5 due (run -> when its holds are charged, or its record is forgotten)
 -- ARGV  1 the question as JSON: now (us, or absent for the server's clock), periods (names of the current minute, day
 --       and month), keep_ms (for counters), hold_us, slot_us, run, user (digest or ''), subject, and each script's own.
 --       Decisions also: rates ({us a request costs (-1 unlimited), burst} of tenant and user), slots (of both, -1
 --       unlimited), user_is_limited (whether budgets of the user's own ask for its counters).
--- A record is {admitted, user, subject, calls = {<call> = {state, tokens, cost, input, model, periods, at}}}.
+-- A record is {admitted, since, user, subject, calls = {<call> = {state, tokens, cost, input, model, periods, at}}}.
 local RATE, SLOTS, COUNTERS, RUNS, DUE = unpack(KEYS)
 local HELD, CHARGED, SETTLED = 'held', 'charged', 'settled' -- charged: expired, taken as spent in full
 local KINDS = {':spent', ':held', ':cost', ':cost_held'}
@@ -201,15 +202,23 @@ local function slot_keys(user)
 end
 
 -- Takes a slot or keeps it, and counts it in `taken`.
-local function take_slot(id, user, taken)
-  for i, key in ipairs(slot_keys(user)) do
-    taken[i] = (taken[i] or 0) + redis.call('ZADD', key, digits(now + ask.slot_us), id)
+local function take_slot(id, run, taken)
+  for i, key in ipairs(slot_keys(run.user)) do
+    local new = redis.call('ZADD', key, digits(now + ask.slot_us), id)
+    if i == 1 and new == 1 then run.since = now end
+    taken[i] = (taken[i] or 0) + new
     redis.call('PEXPIRE', key, digits(ask.slot_us / 1000 + SLACK_MS))
   end
 end
 
+-- Whether the run had one.
 local function free_slot(id, user)
-  for _, key in ipairs(levels(SLOTS, user)) do redis.call('ZREM', key, id) end
+  local had = 0
+  for i, key in ipairs(levels(SLOTS, user)) do
+    local freed = redis.call('ZREM', key, id)
+    if i == 1 then had = freed end
+  end
+  return had == 1
 end
 
 -- Slots taken now: those of dead runs are free.

@@ -22,6 +22,7 @@ from tenancy.quota import (
 
 START = datetime(2026, 11, 23, 12, 0, 10, tzinfo=UTC)
 HELD_WAIT = timedelta(seconds=2)
+SECOND, MICROSECOND = timedelta(seconds=1), timedelta(microseconds=1)
 
 
 class Clock:
@@ -73,6 +74,7 @@ class Record:
     user: SubjectId
     admitted: bool = False
     chosen: int = 0
+    since: datetime | None = None
 
 
 @dataclass
@@ -87,6 +89,8 @@ class Model:
     due: dict[RunId, datetime] = field(default_factory=dict)
     holds: dict[tuple[RunId, int], Hold] = field(default_factory=dict)
     settled: list[Hold] = field(default_factory=list)
+    run_us: int = 0
+    run_off_us: int = 0
 
     def figures(self, user: SubjectId | None, periods: list[str]) -> list[tuple[int, ...]]:
         """Spent, held, cost and cost held of each period, of a user or of the tenant."""
@@ -193,10 +197,28 @@ class Model:
                     waits[f"{prefix}requests"] = over
             taken = self.taken(place)
             if most >= 0 and run not in taken and len(taken) >= most:
-                waits[f"{prefix}concurrent_runs"] = timedelta(seconds=1)
+                waits[f"{prefix}concurrent_runs"] = self.until_a_run_ends(taken)
         return waits
 
+    def until_a_run_ends(self, taken: dict[RunId, datetime]) -> timedelta:
+        usual = (self.run_us + 4 * self.run_off_us) * MICROSECOND
+        left = []
+        for run in taken:
+            age = self.clock.now - (self.runs[run].since or self.clock.now)
+            left.append(usual - age if age < usual else age)
+        return max(SECOND, min(left))
+
+    def learn(self, took: timedelta) -> None:
+        us = took // MICROSECOND
+        if self.run_us == 0:
+            self.run_us, self.run_off_us = us, us // 2
+        else:
+            self.run_off_us += (abs(us - self.run_us) - self.run_off_us) // 4
+            self.run_us += (us - self.run_us) // 8
+
     def take_slot(self, run: RunId, record: Record) -> None:
+        if run not in self.taken(""):
+            record.since = self.clock.now
         for place in ("", record.user):
             self.taken(place)[run] = self.clock.now + timedelta(seconds=SLOT_SECONDS)
 
@@ -244,6 +266,8 @@ class Model:
         return first
 
     def release(self, run: RunId) -> None:
+        if run in self.taken("") and (since := self.runs[run].since):
+            self.learn(self.clock.now - since)
         for taken in self.slots.values():
             taken.pop(run, None)
         if run in self.runs:

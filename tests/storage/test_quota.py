@@ -213,6 +213,31 @@ async def test_a_full_house_says_come_again_in_a_second(
     assert verdict.retry_after == timedelta(seconds=1)
 
 
+async def test_who_finds_the_house_full_is_told_when_a_run_has_probably_ended(
+    quota: RedisQuota, tenant: TenantId, clock: Clock
+) -> None:
+    plan = replace(OPEN, concurrent_runs=1)
+
+    async def run_for(seconds: float) -> None:
+        run = new_run()
+        assert (await quota.admit(tenant, plan, run_id=run, offers=[Claim(0)])).admitted
+        clock.sleep(seconds)
+        await quota.release(tenant, run)
+
+    async def told() -> float:
+        verdict = await quota.admit(tenant, plan, run_id=new_run(), offers=[Claim(0)])
+        return verdict.retry_after.total_seconds()
+
+    for _ in range(40):
+        await run_for(6)
+    await quota.admit(tenant, plan, run_id=new_run(), offers=[Claim(0)])
+    assert await told() == pytest.approx(6, abs=0.1)
+    clock.sleep(4)
+    assert await told() == pytest.approx(2, abs=0.1)
+    clock.sleep(4)
+    assert await told() == pytest.approx(8, abs=0.1)  # late already: perhaps as late again
+
+
 async def test_a_dead_runs_slot_is_free_after_its_time_and_a_living_ones_is_not(
     quota: RedisQuota, clock: Clock, tenant: TenantId
 ) -> None:

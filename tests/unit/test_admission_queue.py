@@ -59,10 +59,26 @@ def test_who_is_admitted_at_once_does_not_wait() -> None:
 )
 def test_who_may_not_wait_is_refused_at_once(plan: Plan, seconds: float) -> None:
     async def work() -> None:
-        limit = Limit(0, seconds=seconds)
+        limit = Limit(0, name="tokens per minute", seconds=seconds)
         verdict, waited = await AdmissionQueue().admitted(ACME, plan, limit.asker(1))
         assert (verdict.admitted, waited, len(limit.asked)) == (False, False, 1)
         assert now() < 0.01
+
+    simulate(work())
+
+
+def test_a_run_that_probably_ends_too_late_is_waited_for_because_it_may_not() -> None:
+    async def work() -> None:
+        queue, limit = AdmissionQueue(), Limit(0, seconds=100)
+        run = asyncio.create_task(queue.admitted(ACME, PLAN, limit.asker(1)))
+        await asyncio.sleep(2)
+        limit.room += 1
+        queue.freed(ACME)
+        assert await run == (ADMITTED, True)
+        assert now() < 2.1
+        verdict, waited = await queue.admitted(ACME, PLAN, limit.asker(2))
+        assert (verdict.admitted, waited) == (False, True)
+        assert now() <= 2.1 + PLAN.queue_seconds
 
     simulate(work())
 
