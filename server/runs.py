@@ -222,7 +222,7 @@ class Runner:
         turn = await self._turns.open(principal, run_id, thread_id, wishes=request.wishes)
         try:
             if request.may_be_refused_unopened:
-                turn.require_place()
+                turn.enter_early()
             opened = await self._threads.open_run(
                 principal,
                 run_id=run_id,
@@ -231,6 +231,7 @@ class Runner:
                 idempotency=request.idempotency(),
             )
         except BaseException:
+            turn.leave()
             self._turns.close(run_id)
             raise
         if isinstance(opened, Replay):

@@ -89,8 +89,8 @@ class RunTurn:
         """
         if self.admitted:
             return
-        place = self._place or self.orchestrator.enter(self.tenant, self.priority)
-        self._place, self._asked_in = place, True
+        self._enter()
+        self._asked_in = True
         verdict, waited = await self.orchestrator.admit(
             self.tenant,
             run_id=self.run_id,
@@ -107,12 +107,20 @@ class RunTurn:
         if waited:
             self.degrade([Step.QUEUE])
 
-    def require_place(self) -> None:
-        """Raise `QuotaExceeded` where the run is known to be refused: cheaper than to open it."""
+    def enter_early(self) -> None:
+        """Take the place in the queue before the run is opened: a flood's run is refused unopened.
+
+        Raises `QuotaExceeded` where the queue is full, or where a rate is known to refuse.
+        """
         if Step.QUEUE not in self.tenant.plan.degrade:
             self.orchestrator.refusals.require_place(
                 self.tenant.tenant_id, self.principal.subject_id, self.tenant.plan
             )
+        self._enter()
+
+    def _enter(self) -> None:
+        if self._place is None:
+            self._place = self.orchestrator.enter(self.tenant, self.priority)
 
     async def clear(self) -> None:
         """The run goes on: from now on what it does is remembered. Once."""

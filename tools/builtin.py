@@ -5,16 +5,21 @@ from datetime import UTC, datetime, tzinfo
 from typing import Annotated, Any, Protocol
 from zoneinfo import ZoneInfo
 
-from langchain_core.tools import BaseTool, tool
-from pydantic import Field
+from langchain_core.tools import BaseTool, StructuredTool, tool
+from pydantic import BaseModel, Field
 
 from tenancy.document import Found
 from tenancy.ids import TenantId
 from tools.catalogue import ToolFactory
 
 PASSAGES = 5
-Query = Annotated[str, Field(min_length=1, max_length=1000, description="What to look for")]
 Zone = Annotated[str, Field(max_length=64, description="IANA time zone, such as Europe/Paris")]
+
+
+class SearchDocuments(BaseModel):
+    """Search this organisation's documents for passages that help to answer."""
+
+    query: str = Field(min_length=1, max_length=1000, description="What to look for")
 
 
 class Search(Protocol):
@@ -49,15 +54,22 @@ def document_search(search: Search) -> ToolFactory:
     def factory(tenant: Mapping[str, Any]) -> list[BaseTool]:
         tenant_id: TenantId | None = tenant["tenant_id"]
 
-        @tool(response_format="content_and_artifact")
-        async def search_documents(query: Query) -> tuple[str, Found | None]:
-            """Search this organisation's documents for passages that help to answer."""
+        async def search_documents(query: str) -> tuple[str, Found | None]:
             if tenant_id is None:
                 return "There are no documents here.", None
             found = await search.search(tenant_id, query, PASSAGES)
             return _readable(found), found
 
-        return [search_documents]
+        # Its schema is made once, not for each tenant: that is most of what a tool costs.
+        return [
+            StructuredTool(
+                name="search_documents",
+                description=SearchDocuments.__doc__ or "",
+                args_schema=SearchDocuments,
+                coroutine=search_documents,
+                response_format="content_and_artifact",
+            )
+        ]
 
     return factory
 

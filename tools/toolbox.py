@@ -21,6 +21,8 @@ CAPACITY = 1024  # tenants whose tools are kept built
 WORD = re.compile(r"[^\W_]+")
 NEVER_DECIDED = ToolSetting()
 
+Settings = Mapping[str, ToolSetting]
+
 
 @dataclass(frozen=True, slots=True)
 class Usable:
@@ -85,12 +87,12 @@ class Toolbox:
 
 
 class Toolboxes:
-    """Makes toolboxes, and keeps what was built for a tenant until its record changes."""
+    """Makes toolboxes, and keeps what was built for a tenant until its tools' settings change."""
 
     def __init__(self, catalogue: Catalogue, *, capacity: int = CAPACITY) -> None:
         self._catalogue = catalogue
         self._capacity = capacity
-        self._built: OrderedDict[TenantId, tuple[Tenant, Mapping[str, Usable]]] = OrderedDict()
+        self._built: OrderedDict[TenantId, tuple[Settings, Mapping[str, Usable]]] = OrderedDict()
 
     def of(self, tenant: Tenant, principal: Principal) -> Toolbox:
         """The principal's toolbox: settings ∩ entitlements ∩ scopes; raises `TenantMismatch`."""
@@ -111,8 +113,8 @@ class Toolboxes:
 
     def _usable(self, tenant: Tenant) -> Mapping[str, Usable]:
         kept = self._built.pop(tenant.tenant_id, None)
-        if kept is None or kept[0] is not tenant:
-            kept = (tenant, self._build(tenant))
+        if kept is None or kept[0] != tenant.tools:  # the rest of its record changes nothing here
+            kept = (tenant.tools, self._build(tenant))
         self._built[tenant.tenant_id] = kept
         if len(self._built) > self._capacity:
             self._built.popitem(last=False)

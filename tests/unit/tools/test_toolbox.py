@@ -102,13 +102,15 @@ def counted(capacity: int = 8) -> tuple[Counting, Toolboxes]:
     return factory, Toolboxes(shelf, capacity=capacity)
 
 
-def test_tools_are_built_once_for_a_record_and_again_when_it_changes() -> None:
+def test_tools_are_built_once_and_again_when_their_settings_change() -> None:
     factory, boxes = counted()
     record = tenant(tools={"counted": on()})
     first = boxes.of(record, principal()).tools()
     assert boxes.of(record, principal(role=Role.ADMIN)).tools() == first
     assert factory.builds == ["acme"]
-    boxes.of(replace(record), principal())  # equal, but another record
+    boxes.of(replace(record, display_name="Acme"), principal())  # read anew, every second
+    assert factory.builds == ["acme"]
+    boxes.of(tenant(tools={"counted": on(colour="red")}), principal())
     assert factory.builds == ["acme", "acme"]
 
 
