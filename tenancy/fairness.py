@@ -3,7 +3,8 @@
 The virtual token counter of Sheng et al., "Fairness in Serving Large Language Models" (OSDI '24):
 a line's counter rises by the tokens it is served, divided by its weight, and the least counter is
 next. A line that begins to wait is lifted to the least counter that waits, or to that of the last
-one served, so nobody saves up credit while idle. A call is charged as predicted when it is
+one served, less one call: nobody saves up more credit while idle, and what a prediction was wrong
+by does not put a flood before who comes rarely. A call is charged as predicted when it is
 dispatched and corrected at its end; as long as predictions hold, what two lines that wait all the
 time are served, by weight, differs by at most twice the largest call.
 """
@@ -232,6 +233,7 @@ class Tier:
         self.weight = 0
         self._accounts: dict[Line, Account] = {}
         self._last: Account | None = None
+        self.usual = 0.0  # what a call is charged, by weight
         self._start = 0.0  # where those begin that are not known: they may have been forgotten
 
     def account(self, line: Line) -> Account:
@@ -243,8 +245,8 @@ class Tier:
         return found
 
     def lift(self, account: Account) -> None:
-        """Rank an account that begins to wait: without credit, and before who has no less."""
-        ahead = account.lift(self._floor())
+        """Rank an account that begins to wait: with little credit, and before who has no less."""
+        ahead = account.lift(self._floor() - self.usual)
         self.ranking.put(account, account.counter, ahead=ahead)
 
     def next(self) -> Call | None:
@@ -253,7 +255,10 @@ class Tier:
         if account is None:
             return None
         self._last = account
-        return account.dispatch()
+        call = account.dispatch()
+        charged = call.charged / account.line.weight
+        self.usual += (charged - self.usual) * (1 - MEMORY if self.usual else 1)
+        return call
 
     def forget(self, keep: int) -> None:
         """Forget idle accounts that have no more than they would begin with; keep so many others.
