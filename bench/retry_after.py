@@ -28,7 +28,7 @@ LIMITS: Mapping[str, Limits] = {
     "burst": {"requests_per_minute": 30, "burst": 4},
     "tokens per minute": FEW_CHATS,
     "concurrent runs": {"concurrent_runs": 1},
-    "user requests": {"user_requests_per_minute": 60, "user_burst": 1},
+    "user requests": {"user_requests_per_minute": 20, "user_burst": 1},
     "user tokens": {"user_tokens_per_minute": 3_000, "max_output_tokens": 400},
     "user runs": {"user_concurrent_runs": 1},
     "queue length": {"model_calls_in_flight": 1, "queue_length": 1},

@@ -4,12 +4,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
+from tenancy.durations import Durations
 from tenancy.fairness import Call, FairQueue
 from tenancy.throttle import Load, Share, Throttle
 
+FIRST_CALL_SECONDS = 5.0  # how long a call takes while nothing is known
 RECENT_SECONDS = 1.0  # an endpoint that nobody asked for so long leaves its part to others
 ROUNDING = 1e-6
-LEARNING = 0.1  # how much the last call counts in how long calls take
 
 
 class Numbers(Protocol):
@@ -28,7 +29,7 @@ class EndpointSlots:
 
     def __init__(self, most: int, clock: Callable[[], float]) -> None:
         self.queue = FairQueue()
-        self.call_seconds = 0.0  # that a call takes, about
+        self.calls = Durations(FIRST_CALL_SECONDS)
         self._most = most
         self._clock = clock
         self._throttle = Throttle(most)
@@ -84,11 +85,6 @@ class EndpointSlots:
         """A call that was dispatched is over; its slot goes to the next."""
         self.queue.end(call)
         self.pump()
-
-    def took(self, seconds: float) -> None:
-        """A call was in flight so long."""
-        learning = LEARNING if self.call_seconds else 1.0
-        self.call_seconds += (seconds - self.call_seconds) * learning
 
     def observe(self, *, seconds: float, tokens: int) -> None:
         """A call succeeded."""

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 
-from server.endpoint_slots import EndpointSlots
+from server.endpoint_slots import FIRST_CALL_SECONDS, EndpointSlots
 from tenancy.errors import Overloaded
 from tenancy.fairness import Line, Priority, Stage
 from tenancy.plan import Plan
 
-FIRST_CALL_SECONDS = 1.0  # how long a call takes while nothing is known
 LEAST_RETRY_SECONDS = 1.0
 
 
@@ -44,11 +43,10 @@ class TenantQueue:
     @property
     def drain(self) -> timedelta:
         """About how long it takes until all that wait are served, or have given up."""
-        seconds, paused = FIRST_CALL_SECONDS, 0.0
+        rounds = max(1.0, self.length / max(1, self.in_flight))
+        served, paused = FIRST_CALL_SECONDS * rounds, 0.0
         if self.endpoint is not None:
-            seconds = self.endpoint.call_seconds or seconds
-            paused = self.endpoint.paused_seconds
-        served = seconds * self.length / max(1, self.in_flight)
+            served, paused = self.endpoint.calls.most(rounds), self.endpoint.paused_seconds
         given_up = min(served, self.plan.queue_seconds)
         return timedelta(seconds=max(LEAST_RETRY_SECONDS, paused, given_up))
 
@@ -148,7 +146,7 @@ class Slot(AbstractAsyncContextManager["Slot"]):
         trace: TracebackType | None,
     ) -> None:
         """Free the slot."""
-        self._endpoint.took(self._clock() - self._since)
+        self._endpoint.calls.learn(self._clock() - self._since)
         if self._told is None:
             self._queue.served += self._call.charged
         self._end()

@@ -1,6 +1,7 @@
 -- ADMIT: rate, concurrency and budgets of tenant, user and run at once; all or nothing, and once per run.
 -- ask  wanted {tokens, cost, input, model}: taken in the place of the first offer where every budget has room for many
 local LEAST_SLOT_US = 1000000 -- nobody need come again sooner
+local FIRST_RUN_US = 5000000  -- that a run takes while nothing is known
 local LOOKED_AT = 100         -- runs in slots: bounds the time
 local ROOM = 16               -- a generous hold must not be what refuses the next caller
 
@@ -13,7 +14,8 @@ end
 
 -- Us that a run takes at most, most often: what TCP expects of a round trip (RFC 6298).
 local function usual_us()
-  return figure(COUNTERS, 'run_us') + 4 * figure(COUNTERS, 'run_off_us')
+  local mean = figure(COUNTERS, 'run_us')
+  return mean > 0 and mean + 4 * figure(COUNTERS, 'run_off_us') or FIRST_RUN_US
 end
 
 -- Us until the first of the runs in slots has probably ended. One that is late already may be as late again.

@@ -201,7 +201,8 @@ class Model:
         return waits
 
     def until_a_run_ends(self, taken: dict[RunId, datetime]) -> timedelta:
-        usual = (self.run_us + 4 * self.run_off_us) * MICROSECOND
+        known = (self.run_us + 4 * self.run_off_us) * MICROSECOND
+        usual = known if self.run_us > 0 else 5 * SECOND
         left = []
         for run in taken:
             age = self.clock.now - (self.runs[run].since or self.clock.now)

@@ -203,14 +203,14 @@ async def test_never_more_runs_than_slots(redis: Redis, tenant: TenantId) -> Non
     assert (await quota.standings(tenant, plan))[1].used == 0
 
 
-async def test_a_full_house_says_come_again_in_a_second(
+async def test_a_full_house_of_which_nothing_is_known_says_come_again_in_five_seconds(
     quota: RedisQuota, tenant: TenantId
 ) -> None:
     plan = replace(OPEN, concurrent_runs=1)
     await quota.admit(tenant, plan, run_id=new_run(), offers=[Claim(0)])
     verdict = await quota.admit(tenant, plan, run_id=new_run(), offers=[Claim(0)])
     assert verdict.refused_by == "concurrent_runs"
-    assert verdict.retry_after == timedelta(seconds=1)
+    assert verdict.retry_after == timedelta(seconds=5)
 
 
 async def test_who_finds_the_house_full_is_told_when_a_run_has_probably_ended(
@@ -306,7 +306,7 @@ async def test_when_only_holds_are_in_the_way_the_wait_is_short(
 async def test_of_several_refusals_the_longest_wait_is_told(
     quota: RedisQuota, clock: Clock, tenant: TenantId
 ) -> None:
-    plan = replace(OPEN, requests_per_minute=20, burst=1, concurrent_runs=1, tokens_per_day=100)
+    plan = replace(OPEN, requests_per_minute=6, burst=1, concurrent_runs=1, tokens_per_day=100)
     run = new_run()
     await quota.admit(tenant, plan, run_id=run, offers=[Claim(100)])
     assert (await quota.admit(tenant, plan, run_id=new_run(), offers=[Claim(9)])).refused_by == (
