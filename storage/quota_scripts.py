@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-import orjson
+import ormsgpack
 
 from storage.quota_wire import Question, frame, user_digest
 from storage.redis_client import AnyRedis, script
@@ -39,4 +39,4 @@ async def ask(
     told = frame(now, frozen=frozen)
     told |= {key: value for key, value in question.items() if value is not None}
     told |= {"user": user_digest(subject_id), "subject": subject_id or ""}
-    return await script(*SCRIPTS[name]).run(redis, keys, orjson.dumps(told))
+    return await script(*SCRIPTS[name]).run(redis, keys, ormsgpack.packb(told))

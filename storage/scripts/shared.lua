@@ -4,7 +4,7 @@
 --       3 counters (<period>:spent|held|cost|cost_held, served, version, run_us, run_off_us)
 --       4 runs (run -> its record, packed)
 --       5 due (run -> when its holds are charged, or its record is forgotten)
--- ARGV  1 the question as JSON: now (us, or absent for the server's clock), periods (names of the current minute, day
+-- ARGV  1 the question, packed: now (us, or absent for the server's clock), periods (names of the current minute, day
 --       and month), keep_ms (for counters), hold_us, slot_us, run, user (digest or ''), subject, and each script's own.
 --       Decisions also: rates ({us a request costs (-1 unlimited), burst} of tenant and user), slots (of both, -1
 --       unlimited), user_is_limited (whether budgets of the user's own ask for its counters).
@@ -16,7 +16,7 @@ local UNKNOWN = -1      -- the whole reply where the counters are gone: the ledg
 local REAP = 50         -- runs cleared per call: bounds the time Redis is ours alone
 local MANY_FIELDS = 64  -- then what is written about past periods goes; nobody reads it
 local SLACK_MS = 60000
-local ask = cjson.decode(ARGV[1])
+local ask = cmsgpack.unpack(ARGV[1])
 local reaped = 0        -- holds that expired in this call
 
 local function clock()
