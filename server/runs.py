@@ -309,12 +309,36 @@ class Runner:
             await self._release(execution.turn)
 
     async def _release(self, turn: RunTurn) -> None:
-        """Nobody waits for the release of what was perhaps never taken: Redis may be silent."""
-        release = asyncio.create_task(turn.release() if turn.admitted else self._take_back(turn))
+        """Nobody waits for the release of what was perhaps never taken: Redis may be silent.
+
+        Nor for a bill that its last commit did not write.
+        """
+        is_billed = not turn.record.usage
+        release = asyncio.create_task(
+            self._let_go(turn) if turn.admitted else self._take_back(turn)
+        )
         self._releases.add(release)
         release.add_done_callback(self._releases.discard)
-        if turn.admitted:
+        if turn.admitted and is_billed:
             await asyncio.shield(release)
+
+    async def _let_go(self, turn: RunTurn) -> None:
+        """Nothing is settled that no ledger has: unbilled, its holds are charged in full."""
+        if await self._bill(turn):
+            return await turn.release()
+        log.error("bill_postponed", tokens=turn.tokens.total)
+        turn.leave()
+
+    async def _bill(self, turn: RunTurn) -> bool:
+        """Record what no commit of the run did: Postgres was away, or the lease was another's."""
+        for _ in range(RELEASE_TRIES):
+            if not turn.record.usage:
+                return True
+            with suppress(Unavailable):
+                await self._ledger.record(turn.tenant.tenant_id, usage=turn.record.usage)
+                return True
+            await asyncio.sleep(RELEASE_AGAIN_SECONDS)
+        return False
 
     async def _take_back(self, turn: RunTurn) -> None:
         """An admission whose answer was lost took its slot, or takes it when Redis is back."""
@@ -356,6 +380,7 @@ class Runner:
         with suppress(Unavailable, LeaseLost):
             if not turn.admitted or (isinstance(error, Overloaded) and not turn.cleared):
                 execution.saver.drop()
+                turn.record.take()
                 event = turn.event("run.start", "", outcome, **_reason(error))
                 await self._threads.discard_run(execution.lease, event)
                 log.info("run_refused", reason=name)

@@ -17,7 +17,16 @@ from server.stores import Stores
 from tenancy.ids import TenantId
 from tenancy.principal import Role
 from tests.http.proxy import Proxy
-from tests.http.speech import answer, ask, assert_problem, audit, eventually, messages, quota
+from tests.http.speech import (
+    answer,
+    ask,
+    assert_problem,
+    audit,
+    eventually,
+    messages,
+    quota,
+    usage,
+)
 from tests.storage.redis_server import RedisServer
 from tests.support.house import House, house
 from tests.support.model_server import ModelServer
@@ -268,6 +277,32 @@ class TestPostgresAway:
             assert_problem(await turn, 503)
             await wire.mend()
             await works(acme)
-            standing = await quota(acme)
-            assert standing["concurrent_runs"]["used"] == 0
-            assert standing["tokens day"]["held"] == 0
+
+            async def let_go() -> bool:
+                standing = await quota(acme)
+                return not standing["concurrent_runs"]["used"] + standing["tokens day"]["held"]
+
+            await eventually(let_go, 5)
+
+    async def test_what_a_run_took_while_postgres_was_away_is_billed_when_it_is_back(
+        self, bereft: House, wire: Proxy
+    ) -> None:
+        tenant = await bereft.new_tenant("owing")
+        bereft.model.hold()
+        async with bereft.client(tenant) as client:
+            turn = asyncio.create_task(ask(client))
+            await bereft.model.wait_in_flight(1)
+            await wire.cut()
+            bereft.model.release()
+            assert_problem(await turn, 503)
+            await wire.mend()
+            await works(client)
+            twice = 2 * 150
+
+            async def is_billed() -> bool:
+                used = await usage(bereft, tenant)
+                return used["input_tokens"] + used["output_tokens"] == twice
+
+            await eventually(is_billed, 10)
+            assert (await quota(client))["tokens day"]["used"] == twice
+            assert await agrees(bereft, client, tenant)
