@@ -110,8 +110,8 @@ class _Asking:
             message = await self._attempt(name, slot)
             tokens = _counted(message, self.prompt)
             slot.served(tokens.total)
-        self.owing = None
         await self.turn.settle(self.call, self.lost + tokens, name)
+        self.owing = None  # not before: a run that is cancelled meanwhile owes it
         if name != first:
             self.turn.did("model.fall_back", name, Outcome.ALLOWED, instead_of=first)
         return Answer(sound(message), name)
@@ -129,9 +129,9 @@ class _Asking:
             raise
 
     async def _settle_lost(self) -> None:
-        name, self.owing = self.owing, None
-        if name is not None:
-            await self.turn.settle(self.call, self.lost, name)
+        if self.owing is not None:
+            await self.turn.settle(self.call, self.lost, self.owing)
+            self.owing = None
 
     def forfeit(self) -> None:
         if self.owing is not None:

@@ -224,8 +224,9 @@ class RunTurn:
     async def _settle_pending(self) -> None:
         """What cannot be settled now is reconciled: the ledger has the figure."""
         while self._unsettled:
-            call, took = self._unsettled.popitem()
+            call, took = next(iter(self._unsettled.items()))
             await self._settled(call, took)
+            self._unsettled.pop(call, None)  # not before: a cancelled run still has to say it
 
     async def _settled(self, call: int, took: Claim) -> None:
         try:

@@ -1,5 +1,6 @@
 """What a call costs when its answer is none, or when something else breaks in the middle of it."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -56,3 +57,18 @@ async def test_a_call_in_which_something_else_breaks_is_forfeited() -> None:
     with pytest.raises(ZeroDivisionError):
         await _ask(turn, lambda: 1 // 0)
     assert (turn.forfeited, turn.settled) == ([(0, "test")], [])
+
+
+class _Interrupted(RecordingTurn):
+    """Its run is cancelled while a call is being settled."""
+
+    async def settle(self, call: int, tokens: Tokens, model: str) -> None:
+        raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("answer", [no_message, lambda: AIMessage("Here.")])
+async def test_a_call_whose_run_is_cancelled_while_it_settles_is_forfeited(answer: Any) -> None:
+    turn = _Interrupted()
+    with pytest.raises(asyncio.CancelledError):
+        await _ask(turn, answer)
+    assert turn.forfeited == [(0, "test")]
