@@ -47,8 +47,11 @@ class Documents(Protocol):
         subject_id: SubjectId,
         usage: Sequence[UsageEvent],
         max_documents: int,
+        text: str | None = None,
     ) -> Document:
         """Store all of it or nothing; the twin when another upload of it won the race.
+
+        `text` is what the passages' offsets count in.
 
         Raises `QuotaExceeded` when the tenant has `max_documents` already (-1 is unlimited).
         """

@@ -43,6 +43,7 @@ class PostgresDocuments:
         subject_id: SubjectId,
         usage: Sequence[UsageEvent],
         max_documents: int,
+        text: str | None = None,
     ) -> Document:
         """Store all of it or nothing; the twin when another upload of it won the race."""
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
@@ -54,6 +55,9 @@ class PostgresDocuments:
             await conn.execute(
                 query("add_passages"), _rows(document.document_id, passages, embedding_model)
             )
+            if text is not None:
+                of = {"document_id": document.document_id, "body": text}
+                await conn.execute(query("add_document_text"), of)
             await insert_events(conn, usage=usage)
         return document
 
@@ -149,6 +153,10 @@ def _rows(
         "ordinals": [p.ordinal for p in passages],
         "bodies": [p.text for p in passages],
         "vectors": [orjson.dumps(list(p.vector)).decode() for p in passages],
+        "paths": [orjson.dumps(list(p.path)).decode() for p in passages],  # no array of arrays
+        "pages": [p.page for p in passages],
+        "starts": [p.start for p in passages],
+        "ends": [p.end for p in passages],
     }
 
 
@@ -174,4 +182,8 @@ def _passage(row: Row) -> Passage:
         title=row["title"],
         text=row["body"],
         score=row["score"],
+        path=tuple(row["path"]),
+        page=row["page"],
+        start=row["start_offset"],
+        end=row["end_offset"],
     )

@@ -33,17 +33,28 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class NewPassage:
-    """A passage about to be stored; `vector` is its embedding, of the model's dimension."""
+    """A passage about to be stored; `vector` is its embedding, of the model's dimension.
+
+    `path` are the headings above it, `page` counts from 1, `start` and `end` are characters of the
+    document's text.
+    """
 
     passage_id: PassageId
     ordinal: int
     text: str
     vector: Sequence[float]
+    path: Sequence[str] = ()
+    page: int | None = None
+    start: int | None = None
+    end: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A piece of a tenant's document, as found by a search. `score` grows with relevance."""
+    """A piece of a tenant's document, as found by a search. `score` grows with relevance.
+
+    Where it stands is told as in `NewPassage`.
+    """
 
     tenant_id: TenantId
     passage_id: PassageId
@@ -51,6 +62,10 @@ class Passage:
     title: str
     text: str
     score: float
+    path: Sequence[str] = ()
+    page: int | None = None
+    start: int | None = None
+    end: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,10 +115,18 @@ values (%(tenant_id)s, %(document_id)s, %(subject_id)s, %(title)s, %(media_type)
 
 -- query: add_passages
 -- Stores a document's passages.
-insert into tenantry.passages (tenant_id, document_id, passage_id, ordinal, body, embedding_model, embedding)
-select %(tenant_id)s, %(document_id)s, p.id, p.ordinal, p.body, %(embedding_model)s, p.embedding::public.vector
-  from unnest(%(ids)s::uuid[], %(ordinals)s::int[], %(bodies)s::text[], %(vectors)s::text[])
-    as p(id, ordinal, body, embedding)
+insert into tenantry.passages (tenant_id, document_id, passage_id, ordinal, body, embedding_model, embedding,
+                               path, page, start_offset, end_offset)
+select %(tenant_id)s, %(document_id)s, p.id, p.ordinal, p.body, %(embedding_model)s, p.embedding::public.vector,
+       array(select jsonb_array_elements_text(p.path)), p.page, p.start_offset, p.end_offset
+  from unnest(%(ids)s::uuid[], %(ordinals)s::int[], %(bodies)s::text[], %(vectors)s::text[], %(paths)s::jsonb[],
+              %(pages)s::int[], %(starts)s::int[], %(ends)s::int[])
+    as p(id, ordinal, body, embedding, path, page, start_offset, end_offset)
+
+-- query: add_document_text
+-- Stores a document's text.
+insert into tenantry.document_texts (tenant_id, document_id, body)
+values (%(tenant_id)s, %(document_id)s, %(body)s)
 
 -- query: get_document
 -- A document.

@@ -902,7 +902,7 @@ begin
                    from control.api_keys k where k.key_id = p_new_id;
 end $$;
 
-CREATE FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) RETURNS TABLE(tenant_id text, passage_id uuid, document_id uuid, title text, body text, score double precision)
+CREATE FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) RETURNS TABLE(tenant_id text, passage_id uuid, document_id uuid, title text, body text, score double precision, path text[], page integer, start_offset integer, end_offset integer)
     LANGUAGE plpgsql
     SET plan_cache_mode TO 'force_custom_plan'
     SET "hnsw.ef_search" TO '100'
@@ -938,7 +938,8 @@ begin
           from (select * from by_meaning union all select * from by_word) hits
          group by passage_id order by score desc, passage_id limit p_limit
     )
-    select p.tenant_id, p.passage_id, p.document_id, d.title, p.body, f.score
+    select p.tenant_id, p.passage_id, p.document_id, d.title, p.body, f.score,
+           p.path, p.page, p.start_offset, p.end_offset
       from fused f
       join tenantry.passages p on p.tenant_id = p_tenant and p.passage_id = f.passage_id
       join tenantry.documents d on d.tenant_id = p_tenant and d.document_id = p.document_id
@@ -1027,6 +1028,15 @@ CREATE TABLE tenantry.checkpoints (
 
 ALTER TABLE ONLY tenantry.checkpoints FORCE ROW LEVEL SECURITY;
 
+CREATE TABLE tenantry.document_texts (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    document_id uuid NOT NULL,
+    body text NOT NULL,
+    CONSTRAINT document_texts_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.document_texts FORCE ROW LEVEL SECURITY;
+
 CREATE TABLE tenantry.documents (
     tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
     document_id uuid NOT NULL,
@@ -1057,6 +1067,12 @@ CREATE TABLE tenantry.passages (
     embedding public.vector NOT NULL,
     lexemes tsvector GENERATED ALWAYS AS (to_tsvector('english'::regconfig, body)) STORED NOT NULL,
     dimensions integer GENERATED ALWAYS AS (public.vector_dims(embedding)) STORED NOT NULL,
+    path text[] DEFAULT '{}'::text[] NOT NULL,
+    page integer,
+    start_offset integer,
+    end_offset integer,
+    CONSTRAINT passages_offsets_check CHECK (((0 <= start_offset) AND (start_offset <= end_offset))),
+    CONSTRAINT passages_page_check CHECK ((page > 0)),
     CONSTRAINT passages_tenant_id_check CHECK ((tenant_id <> ''::text))
 );
 ALTER TABLE ONLY tenantry.passages ALTER COLUMN embedding SET STORAGE MAIN;
@@ -1172,6 +1188,9 @@ ALTER TABLE ONLY tenantry.checkpoint_writes
 ALTER TABLE ONLY tenantry.checkpoints
     ADD CONSTRAINT checkpoints_pkey PRIMARY KEY (tenant_id, thread_id, checkpoint_ns, checkpoint_id);
 
+ALTER TABLE ONLY tenantry.document_texts
+    ADD CONSTRAINT document_texts_pkey PRIMARY KEY (tenant_id, document_id);
+
 ALTER TABLE ONLY tenantry.documents
     ADD CONSTRAINT documents_pkey PRIMARY KEY (tenant_id, document_id);
 
@@ -1254,6 +1273,9 @@ ALTER TABLE ONLY control.tool_settings
 ALTER TABLE ONLY control.user_limits
     ADD CONSTRAINT user_limits_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
 
+ALTER TABLE ONLY tenantry.document_texts
+    ADD CONSTRAINT document_texts_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY tenantry.passages
     ADD CONSTRAINT passages_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
 
@@ -1268,6 +1290,8 @@ ALTER TABLE tenantry.checkpoint_writes ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.checkpoints ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE tenantry.document_texts ENABLE ROW LEVEL SECURITY;
+
 ALTER TABLE tenantry.documents ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY operator_reads ON tenantry.audit_events FOR SELECT TO tenantry_operator USING (true);
@@ -1281,6 +1305,8 @@ CREATE POLICY owner_erases ON tenantry.checkpoint_blobs TO tenantry_owner USING 
 CREATE POLICY owner_erases ON tenantry.checkpoint_writes TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 CREATE POLICY owner_erases ON tenantry.checkpoints TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
+
+CREATE POLICY owner_erases ON tenantry.document_texts TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 CREATE POLICY owner_erases ON tenantry.documents TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
@@ -1303,6 +1329,8 @@ CREATE POLICY tenant_isolation ON tenantry.checkpoint_blobs TO tenantry_app USIN
 CREATE POLICY tenant_isolation ON tenantry.checkpoint_writes TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 CREATE POLICY tenant_isolation ON tenantry.checkpoints TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.document_texts TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 CREATE POLICY tenant_isolation ON tenantry.documents TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
@@ -1484,6 +1512,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.checkpoint_blobs TO tenantry
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.checkpoint_writes TO tenantry_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.checkpoints TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.document_texts TO tenantry_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.documents TO tenantry_app;
 

@@ -34,6 +34,7 @@ TENANT_TABLES = (
     "checkpoint_blobs",
     "checkpoint_writes",
     "checkpoints",
+    "document_texts",
     "documents",
     "passages",
     "runs",
@@ -65,6 +66,7 @@ ROWS = {
     "documents": "document_id, subject_id, title, media_type, size, sha256, passages,"
     " embedding_model, status) values (%(id)s, 'alice', 't', 'text/plain', 1, sha256('a'), 1, 'm',"
     " 'ready'",
+    "document_texts": "document_id, body) values (%(id)s, 'secret'",
     "passages": "passage_id, document_id, ordinal, body, embedding_model, embedding)"
     " values (%(id)s, %(id)s, 0, 'secret', 'm', '[1,0]'",
     "usage_events": "event_id, meter, quantity, subject_id) values (%(id)s, 'runs', 1, 'alice'",

@@ -355,6 +355,27 @@ async def test_a_passage_says_whose_it_is_and_where_it_stands(
     )
 
 
+async def test_a_passage_says_where_in_its_document_it_stands(
+    documents: PostgresDocuments, tenant: TenantId
+) -> None:
+    path = ("Prices", 'Of "tea" {and} \\', "")
+    [bare, placed] = passages(("bare", NORTH), ("placed", EAST))
+    placed = replace(placed, path=path, page=3, start=10, end=16)
+    made = document("both", 2)
+    await documents.add(
+        tenant,
+        made,
+        [bare, placed],
+        embedding_model=MODEL,
+        subject_id=ALICE,
+        usage=[],
+        max_documents=-1,
+    )
+    [first, second] = await search(documents, tenant, "?")
+    assert (first.path, first.page, first.start, first.end) == (path, 3, 10, 16)
+    assert (second.path, second.page, second.start, second.end) == ((), None, None, None)
+
+
 async def test_another_tenants_passages_are_never_found(
     documents: PostgresDocuments, tenant: TenantId
 ) -> None:
