@@ -8,6 +8,7 @@ from hashlib import sha256
 from uuid import uuid4, uuid5
 
 from knowledge.parse import Parsed, parse, title_of
+from knowledge.pieces import Piece
 from knowledge.ports import Documents, Embedded, Embedder
 from knowledge.split import split
 from tenancy.document import Document, DocumentStatus, NewPassage
@@ -52,17 +53,18 @@ class Library:
         if twin := await self._documents.find_by_content(tenant_id, digest):
             return twin, False
         async with self._readers:
-            parsed, texts = await asyncio.to_thread(_read, upload)
-        embedded = await self._embedder.embed(texts)
-        document = _document(upload, parsed, digest, passages=len(texts))
+            parsed, pieces = await asyncio.to_thread(_read, upload)
+        embedded = await self._embedder.embed([piece.text for piece in pieces])
+        document = _document(upload, parsed, digest, passages=len(pieces))
         stored = await self._documents.add(
             tenant_id,
             document,
-            _passages(document.document_id, texts, embedded),
+            _passages(document.document_id, pieces, embedded),
             embedding_model=self._embedder.model,
             subject_id=subject_id,
             usage=_usage(document, subject_id, self._embedder.model, embedded.tokens),
             max_documents=max_documents,
+            text=parsed.text,
         )
         return stored, stored.document_id == document.document_id
 
@@ -71,9 +73,9 @@ def _digest(data: bytes) -> bytes:
     return sha256(data).digest()
 
 
-def _read(upload: Upload) -> tuple[Parsed, list[str]]:
+def _read(upload: Upload) -> tuple[Parsed, list[Piece]]:
     parsed = parse(upload.name, upload.data, upload.media_type)
-    return parsed, split(parsed.text, parsed.media_type)
+    return parsed, split(parsed.text, parsed.media_type, pages=parsed.pages)
 
 
 def _document(upload: Upload, parsed: Parsed, digest: bytes, *, passages: int) -> Document:
@@ -90,11 +92,20 @@ def _document(upload: Upload, parsed: Parsed, digest: bytes, *, passages: int) -
 
 
 def _passages(
-    document_id: DocumentId, texts: Sequence[str], embedded: Embedded
+    document_id: DocumentId, pieces: Sequence[Piece], embedded: Embedded
 ) -> list[NewPassage]:
     return [
-        NewPassage(PassageId(uuid5(document_id, str(ordinal))), ordinal, text, vector)
-        for ordinal, (text, vector) in enumerate(zip(texts, embedded.vectors, strict=True))
+        NewPassage(
+            PassageId(uuid5(document_id, str(ordinal))),
+            ordinal,
+            piece.text,
+            vector,
+            path=piece.path,
+            page=piece.page,
+            start=piece.start,
+            end=piece.end,
+        )
+        for ordinal, (piece, vector) in enumerate(zip(pieces, embedded.vectors, strict=True))
     ]
 
 

@@ -1,6 +1,7 @@
 """A file's text, its media type and its title."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from knowledge.headings import first_heading
@@ -15,11 +16,15 @@ MAX_TITLE_CHARACTERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a file says. `text` is never blank; of HTML it has Markdown's headings."""
+    """What a file says. `text` is never blank; of HTML it has Markdown's headings.
+
+    `pages` are the offsets in it at which the file's pages begin, if it has any.
+    """
 
     text: str
     media_type: str
     title: str | None
+    pages: Sequence[int] = ()
 
 
 def parse(name: str, data: bytes, declared: str | None = None) -> Parsed:
@@ -27,13 +32,12 @@ def parse(name: str, data: bytes, declared: str | None = None) -> Parsed:
     media_type = media_type_of(name, data, declared)
     if not data.strip():
         raise Invalid("file", "is empty")
-    raw, own_title = _read(media_type, data)
-    text = clean(raw)
+    text, own_title, pages = _read(media_type, data)
     if not text.strip():
         raise Invalid("file", "holds no text" + (": is it a scan?" if media_type == PDF else ""))
     if media_type == MARKDOWN:
         own_title = first_heading(text)
-    return Parsed(text, media_type, title_of(own_title) or title_of(_stem(name)))
+    return Parsed(text, media_type, title_of(own_title) or title_of(_stem(name)), pages)
 
 
 def title_of(text: str | None) -> str | None:
@@ -42,12 +46,24 @@ def title_of(text: str | None) -> str | None:
     return words[:MAX_TITLE_CHARACTERS].rstrip() or None
 
 
-def _read(media_type: str, data: bytes) -> tuple[str, str | None]:
+def _read(media_type: str, data: bytes) -> tuple[str, str | None, Sequence[int]]:
     if media_type == PDF:
-        return read_pdf(data)
-    if media_type == HTML:
-        return read_html(decode(data))
-    return decode(data), None
+        pages, title = read_pdf(data)
+        text, starts = _joined(pages)
+        return text, title, starts
+    text, own_title = read_html(decode(data)) if media_type == HTML else (decode(data), None)
+    return clean(text), own_title, ()
+
+
+def _joined(pages: Sequence[str]) -> tuple[str, Sequence[int]]:
+    """The pages' text, a blank line between them, and where each begins; an empty one nowhere."""
+    starts, said, at = [], [], 0
+    for page in pages:
+        starts.append(at)
+        if text := clean(page).strip():
+            said.append(text)
+            at += len(text) + 2
+    return "\n\n".join(said), starts
 
 
 def _stem(name: str) -> str:

@@ -16,8 +16,8 @@ MAX_SECONDS = 90.0  # of a busy machine; the process is allowed 30 of a core's
 _ROOT = Path(__file__).parents[1]
 
 
-def read_pdf(data: bytes) -> tuple[str, str | None]:
-    """The file's text and the title it gives itself; raises `Invalid` with the reason.
+def read_pdf(data: bytes) -> tuple[list[str], str | None]:
+    """The text of each page and the title it gives itself; raises `Invalid` with the reason.
 
     Blocks while the file is read, without holding the interpreter.
     """
@@ -43,4 +43,4 @@ def read_pdf(data: bytes) -> tuple[str, str | None]:
     answer = json.loads(done.stdout)
     if reason := answer.get("reason"):
         raise Invalid("file", reason)
-    return answer["text"], answer["title"]
+    return answer["pages"], answer["title"]

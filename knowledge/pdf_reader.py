@@ -24,20 +24,20 @@ class Unreadable(Exception):
 
 
 def main() -> None:
-    """Answer `{"text", "title"}` or `{"reason"}`; ended by a signal when it takes too much."""
+    """Answer `{"pages", "title"}` or `{"reason"}`; ended by a signal when it takes too much."""
     resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        text, title = read(sys.stdin.buffer.read())
-        answer = json.dumps({"text": text, "title": title})
+        pages, title = read(sys.stdin.buffer.read())
+        answer = json.dumps({"pages": pages, "title": title})
     except (Unreadable, MemoryError) as refused:
         answer = json.dumps({"reason": str(refused) or "is too complex to read"})
     sys.stdout.write(answer)
 
 
-def read(data: bytes) -> tuple[str, str | None]:
-    """The pages' text, a blank line between them, and the title the file gives itself.
+def read(data: bytes) -> tuple[list[str], str | None]:
+    """The text of each page, and the title the file gives itself.
 
     Raises `Unreadable`.
     """
@@ -51,7 +51,7 @@ def read(data: bytes) -> tuple[str, str | None]:
     try:
         with bounds:
             reader = _open(data)
-            return "\n\n".join(_pages(reader)), _title(reader)
+            return [*_pages(reader)], _title(reader)
     except Unreadable:
         raise
     except Exception as broken:  # pypdf: "broken PDF files might cause other Exceptions"
@@ -74,8 +74,7 @@ def _pages(reader: PdfReader) -> Iterator[str]:
         characters += len(text)
         if characters > MAX_CHARACTERS:
             raise Unreadable(f"is too long: more than {MAX_CHARACTERS} characters")
-        if text:
-            yield _WRAPPED.sub(" ", text)
+        yield _WRAPPED.sub(" ", text)
 
 
 def _title(reader: PdfReader) -> str | None:

@@ -1,89 +1,31 @@
-"""Text to passages: by headings where it has them, then by paragraph, line and sentence."""
+"""Text to pieces along its structure: headings, code, tables, lists, pages, then sentences."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from langchain_text_splitters import RecursiveCharacterTextSplitter
-
-from knowledge.headings import Section, sections
+from knowledge.blocks import markdown_atoms, prose_atoms
 from knowledge.media import HTML, MARKDOWN
+from knowledge.pieces import PIECE_CHARACTERS, Atom, Packer, Piece
 from tenancy.errors import Invalid
 
-PASSAGE_CHARACTERS = 900  # about 200 tokens: MiniLM reads 256
-OVERLAP_CHARACTERS = 120  # a sentence
 MAX_PASSAGES = 20_000
-MAX_PATH_CHARACTERS = 200
-_BLOCK = 32_000  # the splitter holds the interpreter for a block: a few milliseconds
-_SEPARATORS = ["\n\n", "\n", ". ", "! ", "? ", "。", " ", ""]
+_MARKED = (MARKDOWN, HTML)
 
 
-def split(text: str, media_type: str) -> list[str]:
-    """The passages of `text` in its order, none blank; raises `Invalid` when there are too many.
+def split(text: str, media_type: str, *, pages: Sequence[int] = ()) -> list[Piece]:
+    """The pieces of `text` in its order, none blank; raises `Invalid` when there are too many.
 
-    A passage under a heading opens with a line that names the way to it: `Shipping > Costs`.
+    `pages` are the offsets at which pages begin; no piece goes from one to the next.
     """
-    if len(text) > MAX_PASSAGES * PASSAGE_CHARACTERS:
+    if len(text) > MAX_PASSAGES * PIECE_CHARACTERS:
         raise Invalid("file", f"is too long: its text has {len(text)} characters")
-    passages = list(islice(_passages(text, media_type), MAX_PASSAGES + 1))
-    if len(passages) > MAX_PASSAGES:
+    pieces = list(islice(Packer(text, pages).pack(_atoms(text, media_type)), MAX_PASSAGES + 1))
+    if len(pieces) > MAX_PASSAGES:
         raise Invalid("file", f"is too long: more than {MAX_PASSAGES} passages")
-    return passages
+    return pieces
 
 
-def _passages(text: str, media_type: str) -> Iterator[str]:
-    splitter = _splitter()
-    for path, body in _sections(text, media_type):
-        head = " > ".join(path)[:MAX_PATH_CHARACTERS]
-        if head and not body.strip():
-            yield head
-        for block in _blocks(body):
-            for piece in splitter.split_text(block):
-                yield f"{head}\n{piece}" if head else piece
-
-
-def _splitter() -> RecursiveCharacterTextSplitter:
-    return RecursiveCharacterTextSplitter(
-        separators=_SEPARATORS,
-        keep_separator="end",
-        chunk_size=PASSAGE_CHARACTERS,
-        chunk_overlap=OVERLAP_CHARACTERS,
-    )
-
-
-def _sections(text: str, media_type: str) -> Iterator[Section]:
-    """Sections with text, and headings that are all their section has."""
-    if media_type not in (MARKDOWN, HTML):
-        yield (), text
-        return
-    before: Section = ((), "")
-    for section in sections(text):
-        if _speaks(before, section[0]):
-            yield before
-        before = section
-    if _speaks(before, ()):
-        yield before
-
-
-def _speaks(section: Section, next_path: Sequence[str]) -> bool:
-    path, body = section
-    return bool(body.strip() or (path and tuple(next_path[: len(path)]) != path))
-
-
-def _blocks(text: str) -> Iterator[str]:
-    start = 0
-    while start < len(text):
-        end = _cut(text, start)
-        if block := text[start:end].strip():
-            yield block
-        start = end
-
-
-def _cut(text: str, start: int) -> int:
-    end = start + _BLOCK
-    if end >= len(text):
-        return len(text)
-    for separator in ("\n\n", "\n", " "):
-        at = text.rfind(separator, start + 1, end)
-        if at > 0:
-            return at
-    return end
+def _atoms(text: str, media_type: str) -> Iterator[Atom]:
+    if media_type in _MARKED:
+        return markdown_atoms(text)
+    return prose_atoms(text, 0, len(text))

@@ -52,7 +52,7 @@ def documents(tenant: str) -> list[Path]:
 
 def passages(path: Path) -> list[str]:
     parsed = parse(path.name, path.read_bytes())
-    return split(parsed.text, parsed.media_type)
+    return [piece.text for piece in split(parsed.text, parsed.media_type, pages=parsed.pages)]
 
 
 @pytest_asyncio.fixture(scope="module")

@@ -40,6 +40,7 @@ class Shelf:
     def __init__(self) -> None:
         self.added: list[tuple[TenantId, Document, Sequence[NewPassage]]] = []
         self.usage: list[UsageEvent] = []
+        self.texts: list[str | None] = []
 
     async def find_by_content(self, tenant_id: TenantId, digest: bytes) -> Document | None:
         mine = (doc for tenant, doc, _ in self.added if tenant == tenant_id)
@@ -55,12 +56,14 @@ class Shelf:
         subject_id: SubjectId,
         usage: Sequence[UsageEvent],
         max_documents: int,
+        text: str | None = None,
     ) -> Document:
         assert (embedding_model, subject_id, max_documents) == ("tiny", ALICE, 50)
         if self.race:
             return self.race
         self.added.append((tenant_id, document, passages))
         self.usage.extend(usage)
+        self.texts.append(text)
         return document
 
 
@@ -89,10 +92,13 @@ async def test_a_file_is_stored_with_its_passages_and_its_cost(shelf: Shelf) -> 
         status=DocumentStatus.READY,
         created_at=document.created_at,
     )
+    ids = [uuid5(document.document_id, ordinal) for ordinal in "01"]
+    one, two = ("Guide",), ("Guide", "Two")
     assert passages == [
-        NewPassage(uuid5(document.document_id, "0"), 0, "Guide\nOne.", [10.0, 1.0]),
-        NewPassage(uuid5(document.document_id, "1"), 1, "Guide > Two\nMore.", [17.0, 1.0]),
+        NewPassage(ids[0], 0, "Guide\nOne.", [10.0, 1.0], one, None, 9, 13),
+        NewPassage(ids[1], 1, "Guide > Two\nMore.", [17.0, 1.0], two, None, 23, 28),
     ]
+    assert shelf.texts == [GUIDE.data.decode()]
     meter = Meter.EMBEDDING_TOKENS
     event_id = usage_event_id(document.document_id, meter, "document")
     assert shelf.usage == [
