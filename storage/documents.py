@@ -11,7 +11,7 @@ from storage.ledger import insert_events
 from storage.postgres import Row, TenantConnection
 from storage.queries import call, query
 from tenancy.audit import AuditEvent
-from tenancy.document import Document, DocumentStatus, NewPassage, Passage
+from tenancy.document import Document, DocumentStatus, NewPassage, Passage, PlacedPassage
 from tenancy.errors import NotFound, QuotaExceeded
 from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
 from tenancy.page import Cursor
@@ -90,6 +90,26 @@ class PostgresDocuments:
         if row is None:
             raise NotFound
         return _document(row)
+
+    async def text(self, tenant_id: TenantId, document_id: DocumentId) -> str:
+        """What the passages' offsets count in; raises `NotFound`."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            row = await conn.fetch_one(query("get_document_text"), {"document_id": document_id})
+        if row is None:
+            raise NotFound
+        return str(row["body"])
+
+    async def passages(
+        self, tenant_id: TenantId, document_id: DocumentId, after: PassageId | None, limit: int
+    ) -> list[PlacedPassage]:
+        """Passages of a document in its order; raises `NotFound` without one."""
+        params = {"document_id": document_id, "after_id": after, "limit": limit}
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            rows = await conn.fetch(query("list_passages"), params)
+            known = await conn.fetch_one(query("get_document"), {"document_id": document_id})
+        if known is None:
+            raise NotFound
+        return [_placed(row) for row in rows]
 
     async def page(self, tenant_id: TenantId, after: Cursor | None, limit: int) -> list[Document]:
         """Documents, latest first."""
@@ -171,6 +191,18 @@ def _document(row: Row) -> Document:
         status=DocumentStatus(row["status"]),
         created_at=row["created_at"],
         error=row["error"],
+    )
+
+
+def _placed(row: Row) -> PlacedPassage:
+    return PlacedPassage(
+        passage_id=PassageId(row["passage_id"]),
+        ordinal=row["ordinal"],
+        path=tuple(row["path"]),
+        page=row["page"],
+        start=row["start_offset"],
+        end=row["end_offset"],
+        text=row["body"],
     )
 
 

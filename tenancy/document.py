@@ -50,6 +50,19 @@ class NewPassage:
 
 
 @dataclass(frozen=True, slots=True)
+class PlacedPassage:
+    """A passage as its document is read: `start` and `end` are None where its text is not kept."""
+
+    passage_id: PassageId
+    ordinal: int
+    path: Sequence[str]
+    page: int | None
+    start: int | None
+    end: int | None
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """A piece of a tenant's document, as found by a search. `score` grows with relevance.
 

@@ -1,5 +1,6 @@
 """Documents: what a tenant's answers are made of."""
 
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, Response, UploadFile
@@ -19,9 +20,9 @@ from server.routes.wire import (
     utc,
 )
 from tenancy.document import Document
-from tenancy.ids import DocumentId
+from tenancy.ids import DocumentId, PassageId
+from tenancy.page import BEGINNING, page_of, parse_cursor
 from tenancy.page import Cursor as PageCursor
-from tenancy.page import page_of, parse_cursor
 from tenancy.principal import Scope
 
 router = APIRouter(route_class=ScopedRoute, tags=["documents"])
@@ -62,6 +63,29 @@ async def list_documents(
 async def get_document(document_id: JsonUUID, caller: Caller, rooms: Rooms) -> Response:
     """One document."""
     return reply(_item(await rooms.documents.get(caller.tenant_id, DocumentId(document_id))))
+
+
+@router.get("/v1/documents/{document_id}/text", response_model=None)
+@needs(Scope.DOCUMENTS_READ)
+async def get_text(document_id: JsonUUID, caller: Caller, rooms: Rooms) -> Response:
+    """The text of a document, as its passages were cut from it."""
+    text = await rooms.documents.text(caller.tenant_id, DocumentId(document_id))
+    return reply({"document_id": document_id, "text": text})
+
+
+@router.get("/v1/documents/{document_id}/passages", response_model=None)
+@needs(Scope.DOCUMENTS_READ)
+async def list_passages(
+    document_id: JsonUUID, caller: Caller, rooms: Rooms, limit: Limit = LIMIT, cursor: Cursor = None
+) -> Response:
+    """The passages of a document in its order: where a citation opens."""
+    after = parse_cursor(cursor)
+    after_id = None if after is None else PassageId(after.id)
+    passages = await rooms.documents.passages(
+        caller.tenant_id, DocumentId(document_id), after_id, limit + 1
+    )
+    page = page_of(passages, limit, lambda each: PageCursor(BEGINNING, each.passage_id))
+    return reply_page(page, asdict)
 
 
 @router.delete("/v1/documents/{document_id}", response_model=None, status_code=204)

@@ -133,6 +133,19 @@ values (%(tenant_id)s, %(document_id)s, %(body)s)
 select document_id, title, media_type, size, sha256, passages, status, created_at, error
   from tenantry.documents where tenant_id = %(tenant_id)s and document_id = %(document_id)s
 
+-- query: get_document_text
+-- A document's text.
+select body from tenantry.document_texts where tenant_id = %(tenant_id)s and document_id = %(document_id)s
+
+-- query: list_passages
+-- A document's passages in its order, after one of them.
+select p.passage_id, p.ordinal, p.path, p.page, p.start_offset, p.end_offset, p.body from tenantry.passages p
+ where p.tenant_id = %(tenant_id)s and p.document_id = %(document_id)s
+   and p.ordinal > coalesce((select after.ordinal from tenantry.passages after
+                              where after.tenant_id = %(tenant_id)s and after.document_id = %(document_id)s
+                                and after.passage_id = %(after_id)s), -1)
+ order by p.ordinal limit %(limit)s
+
 -- query: list_documents
 -- Documents, latest first, from a cursor on.
 select document_id, title, media_type, size, sha256, passages, status, created_at, error

@@ -127,6 +127,33 @@ class TestUploads:
             assert (await send(client, "2.txt", "two")).status_code == 201
 
 
+class TestPlaces:
+    async def test_a_passage_opens_where_it_stands(self, boss: httpx.AsyncClient) -> None:
+        text = "# Terms\n\n" + "".join(f"## Clause {n}\n\n{n} days.\n\n" for n in range(7))
+        document = (await send(boss, "terms.md", text)).json()
+        opened = f"/v1/documents/{document['document_id']}"
+        assert (await boss.get(f"{opened}/text")).json()["text"] == text
+        items, cursor = [], None
+        for _ in range(4):
+            params = {"limit": 2} | ({"cursor": cursor} if cursor else {})
+            page = (await boss.get(f"{opened}/passages", params=params)).json()
+            items, cursor = items + page["items"], page["next_cursor"]
+        assert cursor is None
+        assert [item["ordinal"] for item in items] == [*range(7)]
+        assert items[3]["path"] == ["Terms", "Clause 3"]
+        assert items[3]["page"] is None
+        assert text[items[3]["start"] : items[3]["end"]] == "3 days."
+
+    async def test_a_passage_of_a_pdf_knows_its_page(self, boss: httpx.AsyncClient) -> None:
+        document = (await send(boss, "c.pdf", (DEMO / "careers.pdf").read_bytes())).json()
+        page = (await boss.get(f"/v1/documents/{document['document_id']}/passages")).json()
+        assert {item["page"] for item in page["items"]} >= {1}
+
+    async def test_what_is_not_there_has_no_text(self, boss: httpx.AsyncClient) -> None:
+        for part in ("text", "passages"):
+            assert_problem(await boss.get(f"/v1/documents/{uuid4()}/{part}"), 404)
+
+
 BROKEN_PDF = b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\ntrailer\n<<>>"
 UNREADABLE = {
     "zip": ("a.docx", b"PK\x03\x04rest", 415, "ZIP archive or an Office document"),
