@@ -838,6 +838,41 @@ begin
     perform tenantry.commit_turn(p_tenant, p_thread, p_run, null, p_rows, null);
 end $$;
 
+CREATE FUNCTION tenantry.rank_by_word(p_tenant text, p_question text) RETURNS uuid[]
+    LANGUAGE plpgsql
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+declare
+    few     constant int := 5000;
+    v_known float8 := (select sum(d.passages) from tenantry.documents d where d.tenant_id = p_tenant);
+    v_found constant tsvector := to_tsvector('english', tenantry.searchable(p_question));
+    v_words tsquery[] := array(
+        select ('''' || replace(replace(word, '\', '\\'), '''', '''''') || '''')::tsquery
+          from unnest(tsvector_to_array(v_found)) word);
+    v_any   tsquery := (select string_agg(word::text, '|')::tsquery from unnest(v_words) word);
+begin
+    if v_any is null then
+        return '{}';
+    elsif v_known > few then
+        return array(
+            select p.passage_id from tenantry.passages p
+             where p.tenant_id = p_tenant and p.lexemes @@ v_any
+             order by ts_rank(p.lexemes, v_any, 1) desc, p.passage_id limit 50);
+    end if;
+    return array(
+        with matched as materialized ( -- a copy of the lexemes: each is read once from where it lies, not once a word
+            select p.passage_id, setweight(p.lexemes, 'D') as lexemes from tenantry.passages p
+             where p.tenant_id = p_tenant and p.lexemes @@ v_any
+        ), frequencies as (
+            select word, (select count(*) from matched m where m.lexemes @@ word) as known from unnest(v_words) word
+        ), weights as materialized (
+            select word, ln(1 + (greatest(v_known, known) - known + 0.5) / (known + 0.5)) as weight from frequencies
+        )
+        select m.passage_id
+          from matched m, lateral (select sum(w.weight * ts_rank(m.lexemes, w.word, 1)) as score from weights w) s
+         order by s.score desc, m.passage_id limit 50);
+end $$;
+
 CREATE FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -910,7 +945,6 @@ CREATE FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector t
 #variable_conflict use_column
 declare
     v_vector  public.vector := p_vector::public.vector;
-    v_words   tsquery := replace(plainto_tsquery('english', p_query)::text, ' & ', ' | ')::tsquery;
     v_nearest uuid[];
 begin
     perform set_config('app.tenant_id', p_tenant, true);
@@ -926,17 +960,13 @@ begin
                    p_tenant, p_model, public.vector_dims(v_vector))
        into v_nearest using v_vector;
     return query
-    with by_meaning as (
-        select n.passage_id, n.place from unnest(v_nearest) with ordinality as n(passage_id, place)
-    ), by_word as (
-        select p.passage_id, row_number() over (order by ts_rank(p.lexemes, v_words, 1) desc, p.passage_id) as place
-          from tenantry.passages p
-         where p.tenant_id = p_tenant and p.lexemes @@ v_words
-         order by ts_rank(p.lexemes, v_words, 1) desc, p.passage_id limit 50
+    with hits as (
+        select * from unnest(v_nearest) with ordinality as n(passage_id, place)
+        union all
+        select * from unnest(tenantry.rank_by_word(p_tenant, p_query)) with ordinality as w(passage_id, place)
     ), fused as (
-        select passage_id, sum(1.0 / (60 + place))::float8 as score
-          from (select * from by_meaning union all select * from by_word) hits
-         group by passage_id order by score desc, passage_id limit p_limit
+        select passage_id, sum(1.0 / (10 + place))::float8 as score
+          from hits group by passage_id order by score desc, passage_id limit p_limit
     )
     select p.tenant_id, p.passage_id, p.document_id, d.title, p.body, f.score,
            p.path, p.page, p.start_offset, p.end_offset
@@ -945,6 +975,14 @@ begin
       join tenantry.documents d on d.tenant_id = p_tenant and d.document_id = p.document_id
      order by f.score desc, p.passage_id;
 end $_$;
+
+CREATE FUNCTION tenantry.searchable(p_text text) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    select case when p_text collate "C" ~ '[a-z0-9][A-Z]'
+                then p_text || ' ' || regexp_replace(p_text collate "C", '([a-z0-9])([A-Z])', '\1 \2', 'g')
+                else p_text end
+$$;
 
 CREATE TABLE control.cells (
     cell_id text NOT NULL,
@@ -1065,12 +1103,12 @@ CREATE TABLE tenantry.passages (
     body text NOT NULL,
     embedding_model text NOT NULL,
     embedding public.vector NOT NULL,
-    lexemes tsvector GENERATED ALWAYS AS (to_tsvector('english'::regconfig, body)) STORED NOT NULL,
     dimensions integer GENERATED ALWAYS AS (public.vector_dims(embedding)) STORED NOT NULL,
     path text[] DEFAULT '{}'::text[] NOT NULL,
     page integer,
     start_offset integer,
     end_offset integer,
+    lexemes tsvector GENERATED ALWAYS AS (to_tsvector('english'::regconfig, tenantry.searchable(body))) STORED NOT NULL,
     CONSTRAINT passages_offsets_check CHECK (((0 <= start_offset) AND (start_offset <= end_offset))),
     CONSTRAINT passages_page_check CHECK ((page > 0)),
     CONSTRAINT passages_tenant_id_check CHECK ((tenant_id <> ''::text))
@@ -1489,6 +1527,9 @@ GRANT ALL ON FUNCTION tenantry.price_records(p_platform text) TO tenantry_app;
 REVOKE ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) TO tenantry_app;
 
@@ -1503,6 +1544,9 @@ GRANT ALL ON FUNCTION tenantry.rotate_key(p_key_id uuid, p_new_id uuid, p_digest
 
 REVOKE ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.searchable(p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.searchable(p_text text) TO tenantry_app;
 
 GRANT SELECT,INSERT ON TABLE tenantry.audit_events TO tenantry_app;
 GRANT SELECT ON TABLE tenantry.audit_events TO tenantry_operator;

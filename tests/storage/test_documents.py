@@ -21,7 +21,7 @@ from tests.storage.makers import ACME, GLOBEX, Trips, audit_event, value, warm
 
 MODEL, ALICE = "test-model", SubjectId("alice")
 MANY = 10
-EAST, NORTH = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
+EAST, NORTH, SOUTH = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, -1.0, 0.0)
 UP = (0.0, 0.0, 1.0)
 NASTY = {
     "a quote": "'",
@@ -307,7 +307,30 @@ async def test_passages_equally_near_come_by_id_however_they_lie_on_disk(
     found = await search(documents, tenant, "nothing", EAST, limit=MANY)
     ids = [passage.passage_id for passage in found]
     assert ids == sorted(passage.passage_id for passage in same)
-    assert [each.score for each in found] == [1 / (61 + place) for place in range(MANY)]
+    assert [each.score for each in found] == [
+        pytest.approx(1 / (11 + place)) for place in range(MANY)
+    ]
+
+
+async def test_a_rare_word_says_more_than_a_common_one(
+    documents: PostgresDocuments, tenant: TenantId
+) -> None:
+    common = [(f"The price of delivery to zone {n}, of delivery", SOUTH) for n in range(20)]
+    await add(documents, tenant, *common, ("One line on the xylophone, at some length", SOUTH))
+    asked = "price of delivery of a xylophone"
+    [first] = await search(documents, tenant, asked, limit=1, model="another")  # by word only
+    assert "xylophone" in first.text
+
+
+@pytest.mark.parametrize("known", [2, 9_000])  # beyond some thousand passages all words are alike
+async def test_a_name_in_code_is_found_by_the_words_in_it(
+    documents: PostgresDocuments, tenant: TenantId, known: int
+) -> None:
+    code = ("class SlidingWindowLimiter: window_length = 3", SOUTH)
+    prose = ("Something else entirely", SOUTH)
+    await add(documents, tenant, prose, code, of=document("code", known))
+    for question in ("sliding limiter", "SlidingWindowLimiter", "the length of windowLength"):
+        assert texts(await search(documents, tenant, question, limit=1)) == [code[0]]
 
 
 async def test_any_word_of_a_question_is_enough(
