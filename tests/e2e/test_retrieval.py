@@ -1,11 +1,12 @@
-"""A slice of the campaign that measures what a search finds."""
+"""Slices of the campaigns that measure what a search finds, and how fast."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-from bench import retrieval
+from bench import retrieval, search_scale
+from server.stores import Stores
 
 FACTS = {
     "returns": "A desk may be returned within thirty days of its delivery.",
@@ -38,3 +39,13 @@ async def test_neighbours_change_nothing_that_is_found(
     told = capsys.readouterr().out.splitlines()
     assert [line.split("recall")[0].split(maxsplit=1)[1].strip() for line in told] == [*ways]
     assert "recall@10 1.000" in told[0]
+
+
+async def test_searches_are_timed_at_every_size(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(search_scale, "SEARCHES", 4)
+    sizes = search_scale.Sizes(tenants=3, passages=60, large=30)
+    await search_scale.measure(sizes, stores)
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in told[2:]] == ["search"] * 4
