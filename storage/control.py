@@ -80,9 +80,8 @@ class Control:
             name = sql.Identifier("tenantry", table["name"])
             statement = sql.SQL("delete from {} where tenant_id = %s").format(name)
             self._conn.execute(statement, [tenant_id])
-        for what in ("forget_keys", "forget_tools", "forget_revocations", "forget_user_limits"):
-            self._run(what, {"tenant_id": tenant_id})
-        self._run("forget_tenant", {"tenant_id": tenant_id})
+        for what in ("jobs", "keys", "tools", "revocations", "user_limits", "tenant"):
+            self._run(f"forget_{what}", {"tenant_id": tenant_id})
 
     def forget_plan(self, plan_id: PlanId) -> None:
         """Delete a plan that no tenant is on."""

@@ -56,6 +56,11 @@ delete from control.user_limits where tenant_id = %(tenant_id)s
 -- Deletes what was revoked of a tenant.
 delete from control.revocations where tenant_id = %(tenant_id)s
 
+-- query: forget_jobs
+-- Deletes what is queued of a tenant.
+with jobs as (delete from jobs.ingestions where tenant_id = %(tenant_id)s)
+delete from jobs.lines where tenant_id = %(tenant_id)s
+
 -- query: forget_tenant
 -- Deletes a tenant's record.
 delete from control.tenants where tenant_id = %(tenant_id)s
@@ -68,7 +73,8 @@ delete from control.plans where plan_id = %(plan_id)s
 -- The tables that hold rows of tenants, children before parents.
 select c.relname as name from pg_class c
  where c.relnamespace = 'tenantry'::regnamespace and c.relkind in ('r', 'p')
- order by (select count(*) from pg_constraint k where k.confrelid = c.oid and k.contype = 'f'), 1
+ order by c.relname <> 'documents', -- first: who is reading one of them writes nothing once it is gone
+          (select count(*) from pg_constraint k where k.confrelid = c.oid and k.contype = 'f'), 1
 
 -- query: set_status
 -- Suspends or resumes a tenant.

@@ -2,6 +2,8 @@
 -- `python -m tests.support.schema` writes it; a test compares.
 CREATE SCHEMA control;
 
+CREATE SCHEMA jobs;
+
 CREATE SCHEMA tenantry;
 
 CREATE EXTENSION IF NOT EXISTS vector WITH SCHEMA public;
@@ -384,6 +386,40 @@ CREATE FUNCTION tenantry.authenticate_key(p_digest bytea) RETURNS TABLE(key_id u
    WHERE (k.digest = authenticate_key.p_digest);
 END;
 
+CREATE FUNCTION tenantry.claim_ingestion(p_platform text, p_only text, p_holder uuid, p_lease_seconds double precision) RETURNS TABLE(tenant_id text, document_id uuid, tries integer, deaths integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+    v_tenant text;
+begin
+    if p_platform is distinct from '*' or tenantry.current_tenant() is distinct from p_platform then
+        return;
+    end if;
+    select l.tenant_id into v_tenant
+      from jobs.lines l join control.tenants t on t.tenant_id = l.tenant_id and t.status = 'active'
+     where l.jobs > 0 and (p_only is null or l.tenant_id = p_only)
+       and exists (select from jobs.ingestions j where j.tenant_id = l.tenant_id and j.due_at <= now())
+       and not exists (select from jobs.ingestions h
+                        where h.tenant_id = l.tenant_id and h.holder is not null and h.held_until > now())
+     order by l.served_at, l.tenant_id limit 1 for update of l skip locked;
+    -- Asked again now that the line is ours: its row is fresh then, what was seen of its jobs may not be.
+    if v_tenant is null or exists (select from jobs.ingestions h where h.tenant_id = v_tenant
+                                      and h.holder is not null and h.held_until > now()) then
+        return;
+    end if;
+    update jobs.lines l set served_at = clock_timestamp() where l.tenant_id = v_tenant;
+    return query
+    update jobs.ingestions j
+       set deaths = j.deaths + (j.holder is not null)::int, holder = p_holder,
+           held_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
+     where j.tenant_id = v_tenant and j.document_id = (
+               select n.document_id from jobs.ingestions n where n.tenant_id = v_tenant and n.due_at <= now()
+                order by n.due_at, n.document_id limit 1)
+    returning j.tenant_id, j.document_id, j.tries, j.deaths;
+end $$;
+
 CREATE FUNCTION tenantry.commit_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -491,6 +527,38 @@ begin
     perform tenantry.commit_turn(p_tenant, p_thread, p_run, null, p_rows, null);
 end $$;
 
+CREATE FUNCTION tenantry.end_ingestion(p_document uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+    v_tenant text := tenantry.current_tenant();
+begin
+    perform from jobs.lines where tenant_id = v_tenant for update;
+    delete from jobs.ingestions where tenant_id = v_tenant and document_id = p_document;
+    if found then
+        update jobs.lines set jobs = jobs - 1 where tenant_id = v_tenant;
+    end if;
+end $$;
+
+CREATE FUNCTION tenantry.enqueue_ingestion(p_document uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+    v_tenant text := tenantry.current_tenant();
+begin
+    insert into jobs.lines as l (tenant_id, jobs) values (v_tenant, 0)
+    on conflict (tenant_id) do update set jobs = l.jobs; -- locks it
+    insert into jobs.ingestions (tenant_id, document_id) values (v_tenant, p_document) on conflict do nothing;
+    if found then
+        update jobs.lines set jobs = jobs + 1 where tenant_id = v_tenant;
+    else
+        update jobs.ingestions set tries = 0, deaths = 0, due_at = now(), holder = null, held_until = null
+         where tenant_id = v_tenant and document_id = p_document;
+    end if;
+end $$;
+
 CREATE FUNCTION tenantry.enter(p_tenant text, p_seal text) RETURNS text
     LANGUAGE plpgsql
     AS $$
@@ -576,6 +644,33 @@ begin
        and c.checkpoint_id = coalesce(p_id, (select max(m.checkpoint_id) from tenantry.checkpoints m
              where m.tenant_id = p_tenant and m.thread_id = p_thread and m.checkpoint_ns = p_ns));
 end $$;
+
+CREATE TABLE jobs.ingestions (
+    tenant_id text NOT NULL,
+    document_id uuid NOT NULL,
+    tries integer DEFAULT 0 NOT NULL,
+    deaths integer DEFAULT 0 NOT NULL,
+    enqueued_at timestamp with time zone DEFAULT now() NOT NULL,
+    due_at timestamp with time zone DEFAULT now() NOT NULL,
+    holder uuid,
+    held_until timestamp with time zone,
+    CONSTRAINT ingestions_check CHECK (((holder IS NULL) = (held_until IS NULL)))
+);
+
+CREATE FUNCTION tenantry.ingestion_figures(p_platform text) RETURNS TABLE(waiting bigint, working bigint, postponed bigint, oldest_seconds double precision)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT count(*) FILTER (WHERE ((NOT jobs.held) AND (jobs.due_at <= now()))) AS count,
+     count(*) FILTER (WHERE jobs.held) AS count,
+     count(*) FILTER (WHERE ((NOT jobs.held) AND (jobs.due_at > now()))) AS count,
+     (COALESCE(EXTRACT(epoch FROM (now() - min(jobs.enqueued_at))), (0)::numeric))::double precision AS "coalesce"
+    FROM ( SELECT j.due_at,
+             j.enqueued_at,
+             COALESCE((j.held_until > now()), false) AS held
+            FROM jobs.ingestions j
+           WHERE ((ingestion_figures.p_platform = '*'::text) AND (ingestion_figures.p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)))) jobs;
+END;
 
 CREATE FUNCTION tenantry.issuer_record(p_platform text, p_url text) RETURNS TABLE(url text, audience text, jwks jsonb, jwks_url text, tenants text[], platform boolean, rules jsonb)
     LANGUAGE sql STABLE SECURITY DEFINER
@@ -809,6 +904,18 @@ CREATE FUNCTION tenantry.price_records(p_platform text) RETURNS TABLE(prices jso
    WHERE ((p_platform = '*'::text) AND (p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)));
 END;
 
+CREATE FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid, p_tries integer, p_after_seconds double precision) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+    update jobs.ingestions
+       set holder = null, held_until = null, tries = p_tries,
+           due_at = case when p_after_seconds > 0 then clock_timestamp() + make_interval(secs => p_after_seconds)
+                         else due_at end
+     where tenant_id = tenantry.current_tenant() and document_id = p_document and holder = p_holder;
+end $$;
+
 CREATE FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -887,6 +994,18 @@ begin
     return exists (select from tenantry.audit_events e
                     where e.tenant_id = p_tenant and e.event_id = (p_event->>'event_id')::uuid
                       and e.attributes = p_event->'attributes');
+end $$;
+
+CREATE FUNCTION tenantry.renew_ingestion(p_document uuid, p_holder uuid, p_lease_seconds double precision, p_came_on boolean) RETURNS boolean
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+begin
+    update jobs.ingestions
+       set held_until = clock_timestamp() + make_interval(secs => p_lease_seconds),
+           deaths = case when p_came_on then 0 else deaths end
+     where tenant_id = tenantry.current_tenant() and document_id = p_document and holder = p_holder;
+    return found;
 end $$;
 
 CREATE FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) RETURNS boolean
@@ -999,6 +1118,13 @@ CREATE TABLE control.seal_keys (
     CONSTRAINT seal_keys_outer_pad_check CHECK ((length(outer_pad) = 64))
 );
 
+CREATE TABLE jobs.lines (
+    tenant_id text NOT NULL,
+    jobs integer DEFAULT 0 NOT NULL,
+    served_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT lines_jobs_check CHECK ((jobs >= 0))
+);
+
 CREATE TABLE tenantry.audit_events (
     tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
     event_id uuid NOT NULL,
@@ -1088,8 +1214,12 @@ CREATE TABLE tenantry.documents (
     status text NOT NULL,
     error text,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    passages_done integer DEFAULT 0 NOT NULL,
+    passages_total integer DEFAULT 0 NOT NULL,
+    CONSTRAINT documents_passages_done_check CHECK ((passages_done >= 0)),
+    CONSTRAINT documents_passages_total_check CHECK ((passages_total >= 0)),
     CONSTRAINT documents_sha256_check CHECK ((length(sha256) = 32)),
-    CONSTRAINT documents_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'ready'::text, 'failed'::text]))),
+    CONSTRAINT documents_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'reading'::text, 'embedding'::text, 'ready'::text, 'failed'::text]))),
     CONSTRAINT documents_tenant_id_check CHECK ((tenant_id <> ''::text))
 );
 
@@ -1136,6 +1266,22 @@ CREATE TABLE tenantry.runs (
 
 ALTER TABLE ONLY tenantry.runs FORCE ROW LEVEL SECURITY;
 
+CREATE TABLE tenantry.staged_passages (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    document_id uuid NOT NULL,
+    ordinal integer NOT NULL,
+    passage_id uuid NOT NULL,
+    body text NOT NULL,
+    embedding public.vector,
+    path text[] DEFAULT '{}'::text[] NOT NULL,
+    page integer,
+    start_offset integer,
+    end_offset integer,
+    CONSTRAINT staged_passages_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.staged_passages FORCE ROW LEVEL SECURITY;
+
 CREATE TABLE tenantry.threads (
     tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
     thread_id uuid NOT NULL,
@@ -1151,6 +1297,19 @@ CREATE TABLE tenantry.threads (
 );
 
 ALTER TABLE ONLY tenantry.threads FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE tenantry.uploads (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    document_id uuid NOT NULL,
+    name text NOT NULL,
+    title text,
+    media_type text,
+    content bytea NOT NULL,
+    CONSTRAINT uploads_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+ALTER TABLE ONLY tenantry.uploads ALTER COLUMN content SET STORAGE EXTERNAL;
+
+ALTER TABLE ONLY tenantry.uploads FORCE ROW LEVEL SECURITY;
 
 CREATE TABLE tenantry.usage_events (
     tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
@@ -1214,6 +1373,12 @@ ALTER TABLE ONLY control.user_limits
 ALTER TABLE ONLY control.version
     ADD CONSTRAINT version_pkey PRIMARY KEY (only_row);
 
+ALTER TABLE ONLY jobs.ingestions
+    ADD CONSTRAINT ingestions_pkey PRIMARY KEY (tenant_id, document_id);
+
+ALTER TABLE ONLY jobs.lines
+    ADD CONSTRAINT lines_pkey PRIMARY KEY (tenant_id);
+
 ALTER TABLE ONLY tenantry.audit_events
     ADD CONSTRAINT audit_events_pkey PRIMARY KEY (tenant_id, event_id);
 
@@ -1238,13 +1403,25 @@ ALTER TABLE ONLY tenantry.passages
 ALTER TABLE ONLY tenantry.runs
     ADD CONSTRAINT runs_pkey PRIMARY KEY (tenant_id, run_id);
 
+ALTER TABLE ONLY tenantry.staged_passages
+    ADD CONSTRAINT staged_passages_pkey PRIMARY KEY (tenant_id, document_id, ordinal);
+
 ALTER TABLE ONLY tenantry.threads
     ADD CONSTRAINT threads_pkey PRIMARY KEY (tenant_id, thread_id);
+
+ALTER TABLE ONLY tenantry.uploads
+    ADD CONSTRAINT uploads_pkey PRIMARY KEY (tenant_id, document_id);
 
 ALTER TABLE ONLY tenantry.usage_events
     ADD CONSTRAINT usage_events_pkey PRIMARY KEY (tenant_id, event_id);
 
 CREATE INDEX api_keys_of_tenant ON control.api_keys USING btree (tenant_id, created_at, key_id);
+
+CREATE INDEX ingestions_held ON jobs.ingestions USING btree (tenant_id, held_until) WHERE (holder IS NOT NULL);
+
+CREATE INDEX ingestions_in_line ON jobs.ingestions USING btree (tenant_id, due_at, document_id);
+
+CREATE INDEX lines_in_turn ON jobs.lines USING btree (served_at, tenant_id) WHERE (jobs > 0);
 
 CREATE INDEX audit_events_in_time ON tenantry.audit_events USING btree (tenant_id, created_at DESC, event_id DESC);
 
@@ -1259,6 +1436,8 @@ CREATE UNIQUE INDEX passages_of_document ON tenantry.passages USING btree (tenan
 CREATE UNIQUE INDEX runs_idempotent ON tenantry.runs USING btree (tenant_id, subject_id, idempotency_key) WHERE (idempotency_key IS NOT NULL);
 
 CREATE INDEX runs_of_thread ON tenantry.runs USING btree (tenant_id, thread_id);
+
+CREATE INDEX staged_passages_to_embed ON tenantry.staged_passages USING btree (tenant_id, document_id, ordinal) WHERE (embedding IS NULL);
 
 CREATE INDEX threads_recent ON tenantry.threads USING btree (tenant_id, updated_at DESC, thread_id DESC);
 
@@ -1320,6 +1499,12 @@ ALTER TABLE ONLY tenantry.passages
 ALTER TABLE ONLY tenantry.runs
     ADD CONSTRAINT runs_tenant_id_thread_id_fkey FOREIGN KEY (tenant_id, thread_id) REFERENCES tenantry.threads(tenant_id, thread_id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY tenantry.staged_passages
+    ADD CONSTRAINT staged_passages_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY tenantry.uploads
+    ADD CONSTRAINT uploads_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
+
 ALTER TABLE tenantry.audit_events ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.checkpoint_blobs ENABLE ROW LEVEL SECURITY;
@@ -1352,13 +1537,19 @@ CREATE POLICY owner_erases ON tenantry.passages TO tenantry_owner USING ((tenant
 
 CREATE POLICY owner_erases ON tenantry.runs TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
+CREATE POLICY owner_erases ON tenantry.staged_passages TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
+
 CREATE POLICY owner_erases ON tenantry.threads TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
+
+CREATE POLICY owner_erases ON tenantry.uploads TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 CREATE POLICY owner_erases ON tenantry.usage_events TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 ALTER TABLE tenantry.passages ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.runs ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE tenantry.staged_passages ENABLE ROW LEVEL SECURITY;
 
 CREATE POLICY tenant_isolation ON tenantry.audit_events TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
@@ -1376,11 +1567,17 @@ CREATE POLICY tenant_isolation ON tenantry.passages TO tenantry_app USING ((tena
 
 CREATE POLICY tenant_isolation ON tenantry.runs TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
+CREATE POLICY tenant_isolation ON tenantry.staged_passages TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
 CREATE POLICY tenant_isolation ON tenantry.threads TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.uploads TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 CREATE POLICY tenant_isolation ON tenantry.usage_events TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 ALTER TABLE tenantry.threads ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE tenantry.uploads ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.usage_events ENABLE ROW LEVEL SECURITY;
 
@@ -1467,6 +1664,9 @@ GRANT ALL ON FUNCTION tenantry.applied_migrations() TO tenantry_app;
 REVOKE ALL ON FUNCTION tenantry.authenticate_key(p_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.authenticate_key(p_digest bytea) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.claim_ingestion(p_platform text, p_only text, p_holder uuid, p_lease_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.claim_ingestion(p_platform text, p_only text, p_holder uuid, p_lease_seconds double precision) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.commit_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.commit_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) TO tenantry_app;
 
@@ -1475,6 +1675,12 @@ GRANT ALL ON FUNCTION tenantry.control_version() TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_rows jsonb) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.end_ingestion(p_document uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.end_ingestion(p_document uuid) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.enqueue_ingestion(p_document uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.enqueue_ingestion(p_document uuid) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.enter(p_tenant text, p_seal text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.enter(p_tenant text, p_seal text) TO tenantry_app;
@@ -1490,6 +1696,9 @@ GRANT ALL ON FUNCTION tenantry.forget_narrowed(p_subject text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.ingestion_figures(p_platform text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.ingestion_figures(p_platform text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.issuer_record(p_platform text, p_url text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.issuer_record(p_platform text, p_url text) TO tenantry_app;
@@ -1524,6 +1733,9 @@ GRANT ALL ON FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text
 REVOKE ALL ON FUNCTION tenantry.price_records(p_platform text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.price_records(p_platform text) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid, p_tries integer, p_after_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid, p_tries integer, p_after_seconds double precision) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) TO tenantry_app;
 
@@ -1532,6 +1744,9 @@ GRANT ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text) TO t
 
 REVOKE ALL ON FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.renew_ingestion(p_document uuid, p_holder uuid, p_lease_seconds double precision, p_came_on boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.renew_ingestion(p_document uuid, p_holder uuid, p_lease_seconds double precision, p_came_on boolean) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.renew_lease(p_tenant text, p_run uuid, p_thread uuid, p_fence bigint, p_lease_seconds double precision) TO tenantry_app;
@@ -1565,7 +1780,11 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.passages TO tenantry_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.runs TO tenantry_app;
 
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.staged_passages TO tenantry_app;
+
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.threads TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.uploads TO tenantry_app;
 
 GRANT SELECT,INSERT ON TABLE tenantry.usage_events TO tenantry_app;
 GRANT SELECT ON TABLE tenantry.usage_events TO tenantry_operator;

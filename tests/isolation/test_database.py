@@ -38,7 +38,9 @@ TENANT_TABLES = (
     "documents",
     "passages",
     "runs",
+    "staged_passages",
     "threads",
+    "uploads",
     "usage_events",
 )
 APPEND_ONLY = ("audit_events", "usage_events")
@@ -69,6 +71,8 @@ ROWS = {
     "document_texts": "document_id, body) values (%(id)s, 'secret'",
     "passages": "passage_id, document_id, ordinal, body, embedding_model, embedding)"
     " values (%(id)s, %(id)s, 0, 'secret', 'm', '[1,0]'",
+    "staged_passages": "passage_id, document_id, ordinal, body) values (%(id)s, %(id)s, 0, 'x'",
+    "uploads": "document_id, name, content) values (%(id)s, 'secret', ''",
     "usage_events": "event_id, meter, quantity, subject_id) values (%(id)s, 'runs', 1, 'alice'",
     "audit_events": "event_id, actor, subject_id, action, outcome)"
     " values (%(id)s, 'key', 'alice', 'act', 'allowed'",
