@@ -7,28 +7,30 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from uuid import uuid4, uuid5
 
+from knowledge.media import base_name, media_type_of
 from knowledge.parse import Parsed, parse, title_of
 from knowledge.pieces import Piece
 from knowledge.ports import Documents, Embedded, Embedder
 from knowledge.split import split
-from tenancy.document import Document, DocumentStatus, NewPassage
-from tenancy.errors import PayloadTooLarge
+from tenancy.document import Document, DocumentStatus, NewPassage, Upload
+from tenancy.errors import Invalid, PayloadTooLarge
 from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
 from tenancy.usage import Meter, UsageEvent, usage_event_id
 
 MAX_UPLOAD_BYTES = 25 * 1024 * 1024
 _READERS = 2  # files read at once: the threads they take are also those that resolve host names
 UNTITLED = "Untitled"
+_NOT_EMBEDDED: Sequence[float] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Upload:
-    """A file as it was sent; a `title` replaces the one found in the file."""
+class Reading:
+    """What a file says, and its passages before they are embedded."""
 
-    name: str
-    data: bytes
-    title: str | None = None
-    media_type: str | None = None
+    title: str
+    media_type: str
+    text: str
+    passages: Sequence[NewPassage]
 
 
 class Library:
@@ -47,19 +49,16 @@ class Library:
         Raises `PayloadTooLarge`, `UnsupportedMedia`, `Invalid` or `QuotaExceeded`; then nothing
         is stored.
         """
-        if len(upload.data) > MAX_UPLOAD_BYTES:
-            raise PayloadTooLarge(f"Files may have up to {MAX_UPLOAD_BYTES // 1024**2} MiB.")
-        digest = await asyncio.to_thread(_digest, upload.data)
+        digest = await self._digest(upload)
         if twin := await self._documents.find_by_content(tenant_id, digest):
             return twin, False
-        async with self._readers:
-            parsed, pieces = await asyncio.to_thread(_read, upload)
+        parsed, pieces = await self._parse(upload)
         embedded = await self._embedder.embed([piece.text for piece in pieces])
         document = _document(upload, parsed, digest, passages=len(pieces))
         stored = await self._documents.add(
             tenant_id,
             document,
-            _passages(document.document_id, pieces, embedded),
+            _passages(document.document_id, pieces, embedded.vectors),
             embedding_model=self._embedder.model,
             subject_id=subject_id,
             usage=_usage(document, subject_id, self._embedder.model, embedded.tokens),
@@ -67,6 +66,58 @@ class Library:
             text=parsed.text,
         )
         return stored, stored.document_id == document.document_id
+
+    @property
+    def embedding_model(self) -> str:
+        """The model that passages are embedded with."""
+        return self._embedder.model
+
+    async def announce(self, upload: Upload) -> Document:
+        """The document that a file will be, by what can be said without reading it.
+
+        Raises `PayloadTooLarge`, `UnsupportedMedia` or `Invalid`.
+        """
+        digest = await self._digest(upload)
+        if not upload.data.strip():
+            raise Invalid("file", "is empty")
+        return Document(
+            document_id=DocumentId(uuid4()),
+            title=title_of(upload.title) or title_of(base_name(upload.name)) or UNTITLED,
+            media_type=media_type_of(upload.name, upload.data, upload.media_type),
+            size=len(upload.data),
+            sha256=digest,
+            passages=0,
+            status=DocumentStatus.QUEUED,
+            created_at=datetime.now(UTC),
+        )
+
+    async def read(self, upload: Upload, document_id: DocumentId) -> Reading:
+        """Read a file as a document's; raises `UnsupportedMedia` or `Invalid`."""
+        parsed, pieces = await self._parse(upload)
+        passages = _passages(document_id, pieces, [_NOT_EMBEDDED] * len(pieces))
+        title = title_of(upload.title) or parsed.title or UNTITLED
+        return Reading(title, parsed.media_type, parsed.text, passages)
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:
+        """Vectors of some passages; raises `ModelFailed` or `ModelTimeout`."""
+        return await self._embedder.embed(texts)
+
+    async def _parse(self, upload: Upload) -> tuple[Parsed, list[Piece]]:
+        async with self._readers:
+            return await asyncio.to_thread(_read, upload)
+
+    async def _digest(self, upload: Upload) -> bytes:
+        if len(upload.data) > MAX_UPLOAD_BYTES:
+            raise PayloadTooLarge(f"Files may have up to {MAX_UPLOAD_BYTES // 1024**2} MiB.")
+        return await asyncio.to_thread(_digest, upload.data)
+
+
+def embedding_usage(subject_id: SubjectId, model: str, tokens: int) -> list[UsageEvent]:
+    """What embedding some passages cost."""
+    if tokens < 1:
+        return []
+    now, meter = datetime.now(UTC), Meter.EMBEDDING_TOKENS
+    return [UsageEvent(uuid4(), meter, tokens, model, None, subject_id, now)]
 
 
 def _digest(data: bytes) -> bytes:
@@ -92,7 +143,7 @@ def _document(upload: Upload, parsed: Parsed, digest: bytes, *, passages: int) -
 
 
 def _passages(
-    document_id: DocumentId, pieces: Sequence[Piece], embedded: Embedded
+    document_id: DocumentId, pieces: Sequence[Piece], vectors: Sequence[Sequence[float]]
 ) -> list[NewPassage]:
     return [
         NewPassage(
@@ -105,7 +156,7 @@ def _passages(
             start=piece.start,
             end=piece.end,
         )
-        for ordinal, (piece, vector) in enumerate(zip(pieces, embedded.vectors, strict=True))
+        for ordinal, (piece, vector) in enumerate(zip(pieces, vectors, strict=True))
     ]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
-from knowledge.ingest import Upload
 from server.services import Services
+from tenancy.document import Upload
 from tenancy.errors import Invalid, Refusal
 from tenancy.ids import SubjectId
 from tenancy.tenant import Tenant

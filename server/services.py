@@ -11,6 +11,7 @@ from knowledge.ingest import Library
 from knowledge.search import Search
 from server.auth import Authenticator, Directory
 from server.components import Components
+from server.ingestion import Ingestor
 from server.key_uses import KeyUses
 from server.models import DeploymentModels
 from server.orchestrator import Orchestrator
@@ -51,6 +52,7 @@ class Services:
     threads: PostgresThreads
     documents: PostgresDocuments
     library: Library
+    ingestor: Ingestor
     search: Search
     ledger: PostgresLedger
     keys: PostgresKeys
@@ -79,6 +81,7 @@ class Services:
             self.control.watch(),
             self.watch.keep(),
             self.reconciliations.keep(),
+            self.ingestor.keep(),
             self.orchestrator.alerts.keep(),
             self.orchestrator.slots.share(CellNumbers(first.redis, first.cell_id)),
         ]

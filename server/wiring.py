@@ -13,6 +13,7 @@ from server.components import Components
 from server.dev_issuer import DevIssuer, load_or_create
 from server.ended_keys import EndedKeys
 from server.endpoint_metrics import tell_of
+from server.ingestion import Ingestor
 from server.key_uses import KeyUses
 from server.model_slots import ModelSlots
 from server.models import DeploymentModels
@@ -32,6 +33,7 @@ from storage.cells import Cell, Cells
 from storage.checkpointer import TenantPostgresSaver
 from storage.directory import Directory as ControlDirectory
 from storage.documents import PostgresDocuments
+from storage.ingestion import PostgresIngestion
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
 from storage.limits import PostgresLimits
@@ -88,6 +90,7 @@ def build_services(
     slots = ModelSlots(most=settings.model_slots)
     models = models or DeploymentModels(settings, pressure=slots.pressed, observed=slots.observed)
     documents, ledger = PostgresDocuments(cells), PostgresLedger(cells)
+    library = Library(models.embedder, documents)
     search = Search(models.embedder, documents)
     catalogue = Catalogue.discover(built_ins(search))
     toolboxes = Toolboxes(catalogue)
@@ -133,7 +136,8 @@ def build_services(
         models=models,
         threads=threads,
         documents=documents,
-        library=Library(models.embedder, documents),
+        library=library,
+        ingestor=Ingestor(PostgresIngestion(cells), library),
         search=search,
         ledger=ledger,
         keys=keys,

@@ -76,11 +76,12 @@ class Control:
     def erase(self, database: AppDatabase, tenant_id: TenantId) -> None:
         """Delete all that the database holds of a tenant, its usage and audit included."""
         self._conn.execute(query("enter").sql, database.entry(tenant_id))
+        self._run("forget_jobs", {"tenant_id": tenant_id})  # first: so do those who work on one
         for table in self._all("tenant_tables", {}):
             name = sql.Identifier("tenantry", table["name"])
             statement = sql.SQL("delete from {} where tenant_id = %s").format(name)
             self._conn.execute(statement, [tenant_id])
-        for what in ("jobs", "keys", "tools", "revocations", "user_limits", "tenant"):
+        for what in ("keys", "tools", "revocations", "user_limits", "tenant"):
             self._run(f"forget_{what}", {"tenant_id": tenant_id})
 
     def forget_plan(self, plan_id: PlanId) -> None:

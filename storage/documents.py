@@ -31,7 +31,7 @@ class PostgresDocuments:
     async def find_by_content(self, tenant_id: TenantId, sha256: bytes) -> Document | None:
         """The tenant's document with this content, if it has one."""
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
-            return await _twin(conn, sha256)
+            return await find_twin(conn, sha256)
 
     async def add(
         self,
@@ -48,10 +48,12 @@ class PostgresDocuments:
         """Store all of it or nothing; the twin when another upload of it won the race."""
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
             await conn.execute(query("lock_documents"))
-            if twin := await _twin(conn, document.sha256):
+            if twin := await find_twin(conn, document.sha256):
                 return twin
-            await _refuse_over(conn, max_documents)
-            await conn.execute(query("add_document"), _row(document, subject_id, embedding_model))
+            await refuse_over(conn, max_documents)
+            await conn.execute(
+                query("add_document"), document_row(document, subject_id, embedding_model)
+            )
             await conn.execute(
                 query("add_passages"), _rows(document.document_id, passages, embedding_model)
             )
@@ -123,18 +125,22 @@ class PostgresDocuments:
 
     async def delete(self, tenant_id: TenantId, document_id: DocumentId, audit: AuditEvent) -> None:
         """Delete a document with its passages; raises `NotFound`."""
+        of = {"document_id": document_id}
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
-            if not await conn.execute(query("delete_document"), {"document_id": document_id}):
+            await conn.execute(query("end_ingestion"), of)  # first: so do those who work on it
+            if not await conn.execute(query("delete_document"), of):
                 raise NotFound
             await insert_events(conn, audit=[audit])
 
 
-async def _twin(conn: TenantConnection, sha256: bytes) -> Document | None:
+async def find_twin(conn: TenantConnection, sha256: bytes) -> Document | None:
+    """The document with this content, if there is one."""
     row = await conn.fetch_one(query("find_document_by_content"), {"sha256": sha256})
     return _document(row) if row else None
 
 
-async def _refuse_over(conn: TenantConnection, max_documents: int) -> None:
+async def refuse_over(conn: TenantConnection, max_documents: int) -> None:
+    """Raise `QuotaExceeded` when one more would be too many."""
     if max_documents == UNLIMITED:
         return
     row = await conn.fetch_one(query("count_documents"))
@@ -148,7 +154,8 @@ async def _refuse_over(conn: TenantConnection, max_documents: int) -> None:
         )
 
 
-def _row(document: Document, subject_id: SubjectId, embedding_model: str) -> dict[str, Any]:
+def document_row(document: Document, subject_id: SubjectId, embedding_model: str) -> dict[str, Any]:
+    """A document as `add_document` takes it."""
     return {
         "document_id": document.document_id,
         "subject_id": subject_id,
@@ -169,10 +176,17 @@ def _rows(
     return {
         "document_id": document_id,
         "embedding_model": embedding_model,
+        "vectors": [orjson.dumps(list(p.vector)).decode() for p in passages],
+        **place_of(passages),
+    }
+
+
+def place_of(passages: Sequence[NewPassage]) -> dict[str, Any]:
+    """Columns of passages: what they say and where they stand."""
+    return {
         "ids": [p.passage_id for p in passages],
         "ordinals": [p.ordinal for p in passages],
         "bodies": [p.text for p in passages],
-        "vectors": [orjson.dumps(list(p.vector)).decode() for p in passages],
         "paths": [orjson.dumps(list(p.path)).decode() for p in passages],  # no array of arrays
         "pages": [p.page for p in passages],
         "starts": [p.start for p in passages],
@@ -191,6 +205,8 @@ def _document(row: Row) -> Document:
         status=DocumentStatus(row["status"]),
         created_at=row["created_at"],
         error=row["error"],
+        done=row["passages_done"],
+        total=row["passages_total"],
     )
 
 

@@ -12,13 +12,18 @@ class DocumentStatus(StrEnum):
     """How far a document has come."""
 
     QUEUED = "queued"
+    READING = "reading"
+    EMBEDDING = "embedding"
     READY = "ready"
     FAILED = "failed"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A stored document. `size` is the length in bytes of the file as it was uploaded."""
+    """A stored document. `size` is the length in bytes of the file as it was uploaded.
+
+    `done` of `total` passages are embedded of one that is not ready.
+    """
 
     document_id: DocumentId
     title: str
@@ -29,6 +34,8 @@ class Document:
     status: DocumentStatus
     created_at: datetime
     error: str | None = None
+    done: int = 0
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,3 +95,26 @@ class Found:
     passages: Sequence[Passage]
     embedding_model: str
     embedding_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ingestion:
+    """A document that is read in the background, and how often that went wrong.
+
+    `tries` failed because something was away, at `deaths` the process died.
+    """
+
+    tenant_id: TenantId
+    document_id: DocumentId
+    tries: int
+    deaths: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it was sent; a `title` replaces the one found in the file."""
+
+    name: str
+    data: bytes
+    title: str | None = None
+    media_type: str | None = None

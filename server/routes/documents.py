@@ -3,9 +3,8 @@
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, File, Form, Response, UploadFile
+from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
 
-from knowledge.ingest import Upload
 from server.access import ScopedRoute, needs
 from server.routes.wire import (
     LIMIT,
@@ -19,11 +18,14 @@ from server.routes.wire import (
     reply_page,
     utc,
 )
-from tenancy.document import Document
+from tenancy.document import Document, DocumentStatus, Upload
 from tenancy.ids import DocumentId, PassageId
 from tenancy.page import BEGINNING, page_of, parse_cursor
 from tenancy.page import Cursor as PageCursor
 from tenancy.principal import Scope
+
+WAITED_FOR_BYTES = 200_000  # seconds of reading: longer than anybody waits for an answer
+UNDER_WAY = (DocumentStatus.QUEUED, DocumentStatus.READING, DocumentStatus.EMBEDDING)
 
 router = APIRouter(route_class=ScopedRoute, tags=["documents"])
 
@@ -35,16 +37,43 @@ async def add_document(
     caller: Caller,
     rooms: Rooms,
     title: Annotated[Title | None, Form()] = None,
+    *,
+    wait: Annotated[bool | None, Query()] = None,
+    prefer: Annotated[str, Header()] = "",
 ) -> Response:
-    """Ingest a file: 201 for a new document, 200 for content that is there already."""
+    """Ingest a file: 201 for a new document, 200 for content that is there already.
+
+    A large one is read in the background, and any that nobody waits for: 202.
+    """
     tenant = await rooms.tenant(caller)
     upload = Upload(file.filename or "", await file.read(), title or None, file.content_type)
-    document, added = await rooms.library.add(
+    waits = _waits(upload, wait, prefer)
+    take = rooms.library.add if waits else rooms.ingestor.add
+    document, added = await take(
         tenant.tenant_id, caller.subject_id, upload, max_documents=tenant.plan.documents
     )
     event = rooms.event(caller, "document.add", str(document.document_id))
     await rooms.ledger.record(tenant.tenant_id, audit=[event])
-    return reply(_item(document), 201 if added else 200)
+    return reply(_item(document), (201 if waits else 202) if added else 200)
+
+
+def _waits(upload: Upload, wait: bool | None, prefer: str) -> bool:
+    """Whether the caller gets the document ready: as it says, else when the file is small."""
+    if wait is not None:
+        return wait
+    return "respond-async" not in prefer and len(upload.data) <= WAITED_FOR_BYTES
+
+
+@router.post("/v1/documents/{document_id}/retry", response_model=None, status_code=202)
+@needs(Scope.DOCUMENTS_WRITE)
+async def retry_document(document_id: JsonUUID, caller: Caller, rooms: Rooms) -> Response:
+    """Read a document again that failed: 202; any other stays as it is: 200."""
+    wanted = DocumentId(document_id)
+    event = rooms.event(caller, "document.retry", str(document_id))
+    queued = await rooms.ingestor.jobs.retry(caller.tenant_id, wanted, event)
+    rooms.ingestor.wake()
+    document = await rooms.documents.get(caller.tenant_id, wanted)
+    return reply(_item(document), 202 if queued else 200)
 
 
 @router.get("/v1/documents", response_model=None)
@@ -98,7 +127,7 @@ async def delete_document(document_id: JsonUUID, caller: Caller, rooms: Rooms) -
 
 
 def _item(document: Document) -> dict[str, Any]:
-    item = {
+    item: dict[str, Any] = {
         "document_id": document.document_id,
         "title": document.title,
         "media_type": document.media_type,
@@ -107,4 +136,6 @@ def _item(document: Document) -> dict[str, Any]:
         "status": document.status,
         "created_at": utc(document.created_at),
     }
+    if document.status in UNDER_WAY:
+        item["progress"] = {"done": document.done, "total": document.total}
     return item if document.error is None else {**item, "error": document.error}

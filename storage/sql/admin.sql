@@ -73,8 +73,7 @@ delete from control.plans where plan_id = %(plan_id)s
 -- The tables that hold rows of tenants, children before parents.
 select c.relname as name from pg_class c
  where c.relnamespace = 'tenantry'::regnamespace and c.relkind in ('r', 'p')
- order by c.relname <> 'documents', -- first: who is reading one of them writes nothing once it is gone
-          (select count(*) from pg_constraint k where k.confrelid = c.oid and k.contype = 'f'), 1
+ order by (select count(*) from pg_constraint k where k.confrelid = c.oid and k.contype = 'f'), 1
 
 -- query: set_status
 -- Suspends or resumes a tenant.

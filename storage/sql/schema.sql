@@ -416,7 +416,7 @@ begin
            held_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
      where j.tenant_id = v_tenant and j.document_id = (
                select n.document_id from jobs.ingestions n where n.tenant_id = v_tenant and n.due_at <= now()
-                order by n.due_at, n.document_id limit 1)
+                order by n.due_at, n.document_id limit 1 for update skip locked)
     returning j.tenant_id, j.document_id, j.tries, j.deaths;
 end $$;
 
@@ -527,18 +527,19 @@ begin
     perform tenantry.commit_turn(p_tenant, p_thread, p_run, null, p_rows, null);
 end $$;
 
-CREATE FUNCTION tenantry.end_ingestion(p_document uuid) RETURNS void
+CREATE FUNCTION tenantry.end_ingestion(p_document uuid) RETURNS boolean
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 declare
     v_tenant text := tenantry.current_tenant();
 begin
-    perform from jobs.lines where tenant_id = v_tenant for update;
     delete from jobs.ingestions where tenant_id = v_tenant and document_id = p_document;
-    if found then
-        update jobs.lines set jobs = jobs - 1 where tenant_id = v_tenant;
+    if not found then
+        return false;
     end if;
+    update jobs.lines set jobs = jobs - 1 where tenant_id = v_tenant;
+    return true;
 end $$;
 
 CREATE FUNCTION tenantry.enqueue_ingestion(p_document uuid) RETURNS void
@@ -548,11 +549,10 @@ CREATE FUNCTION tenantry.enqueue_ingestion(p_document uuid) RETURNS void
 declare
     v_tenant text := tenantry.current_tenant();
 begin
-    insert into jobs.lines as l (tenant_id, jobs) values (v_tenant, 0)
-    on conflict (tenant_id) do update set jobs = l.jobs; -- locks it
     insert into jobs.ingestions (tenant_id, document_id) values (v_tenant, p_document) on conflict do nothing;
     if found then
-        update jobs.lines set jobs = jobs + 1 where tenant_id = v_tenant;
+        insert into jobs.lines as l (tenant_id, jobs) values (v_tenant, 1)
+        on conflict (tenant_id) do update set jobs = l.jobs + 1;
     else
         update jobs.ingestions set tries = 0, deaths = 0, due_at = now(), holder = null, held_until = null
          where tenant_id = v_tenant and document_id = p_document;
@@ -1004,7 +1004,9 @@ begin
     update jobs.ingestions
        set held_until = clock_timestamp() + make_interval(secs => p_lease_seconds),
            deaths = case when p_came_on then 0 else deaths end
-     where tenant_id = tenantry.current_tenant() and document_id = p_document and holder = p_holder;
+     where tenant_id = tenantry.current_tenant() and document_id = p_document and holder = p_holder
+       and exists (select from control.tenants t
+                    where t.tenant_id = tenantry.current_tenant() and t.status = 'active');
     return found;
 end $$;
 

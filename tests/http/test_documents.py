@@ -1,5 +1,6 @@
 """Documents in and out: every kind we read, every kind we do not, and never half of one."""
 
+import asyncio
 from datetime import datetime
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -351,3 +352,63 @@ async def test_the_free_plan_exists(product: House) -> None:
         plan = admin.plan(PlanId("free"))
     assert plan is not None
     assert plan.documents == 50
+
+
+class TestInTheBackground:
+    async def test_who_does_not_wait_gets_a_queued_document(self, boss: httpx.AsyncClient) -> None:
+        for options in ({"params": {"wait": "false"}}, {"headers": {"Prefer": "respond-async"}}):
+            files = {"file": ("later.md", f"# Later\n\n{uuid4()}\n")}
+            sent = await boss.post("/v1/documents", files=files, **options)
+            assert (sent.status_code, sent.json()["status"]) == (202, "queued")
+            assert sent.json()["progress"] == {"done": 0, "total": 0}
+            ready = await self.ended(boss, sent.json()["document_id"])
+            assert set(ready) == DOCUMENT
+            assert (ready["status"], ready["title"]) == ("ready", "Later")
+            again = await boss.post("/v1/documents", files=files, **options)
+            assert (again.status_code, again.json()) == (200, ready)
+
+    async def test_a_large_file_is_queued_unless_somebody_waits(
+        self, boss: httpx.AsyncClient
+    ) -> None:
+        for params, status in (({}, 202), ({"wait": "true"}, 201)):
+            large = f"{uuid4()} " + "So it goes. " * 17_000
+            files = {"file": ("large.txt", large)}
+            sent = await boss.post("/v1/documents", files=files, params=params)
+            assert sent.status_code == status
+            ready = await self.ended(boss, sent.json()["document_id"])
+            assert ready["passages"] > 100
+            await boss.delete(f"/v1/documents/{ready['document_id']}")
+
+    async def test_a_file_that_failed_says_why_and_may_be_tried_again(
+        self, boss: httpx.AsyncClient
+    ) -> None:
+        files = {"file": ("broken.pdf", f"%PDF-1.7 {uuid4()}")}
+        sent = await boss.post("/v1/documents", files=files, params={"wait": "false"})
+        url = f"/v1/documents/{sent.json()['document_id']}"
+        failed = await self.ended(boss, sent.json()["document_id"])
+        assert failed["status"] == "failed"
+        assert failed["error"]
+        assert (await boss.post(f"{url}/retry")).status_code == 202
+        assert await self.ended(boss, sent.json()["document_id"]) == failed
+        assert (await boss.delete(url)).status_code == 204
+        assert_problem(await boss.post(f"{url}/retry"), 404)
+
+    async def test_a_ready_document_is_not_tried_again(self, boss: httpx.AsyncClient) -> None:
+        document = (await send(boss, "r.md", f"# R {uuid4()}")).json()
+        again = await boss.post(f"/v1/documents/{document['document_id']}/retry")
+        assert (again.status_code, again.json()) == (200, document)
+
+    async def test_a_kind_that_is_not_read_is_refused_at_once(
+        self, boss: httpx.AsyncClient
+    ) -> None:
+        files = {"file": ("a.png", b"\x89PNG\r\n\x1a\n" + b"0" * 300_000)}
+        assert_problem(await boss.post("/v1/documents", files=files), 415)
+
+    @staticmethod
+    async def ended(client: httpx.AsyncClient, document_id: str) -> dict:
+        """The document when it is ready or has failed."""
+        while True:
+            document: dict = (await client.get(f"/v1/documents/{document_id}")).json()
+            if "progress" not in document:
+                return document
+            await asyncio.sleep(0.02)

@@ -63,6 +63,7 @@ PROBES = [
     Probe("GET", "/v1/documents/{document_id}/text", "path", "document_id", "document"),
     Probe("GET", "/v1/documents/{document_id}/passages", "path", "document_id", "document"),
     Probe("GET", "/v1/documents/{document_id}/passages", "query", "cursor", "cursor"),
+    Probe("POST", "/v1/documents/{document_id}/retry", "path", "document_id", "document"),
     Probe("DELETE", "/v1/documents/{document_id}", "path", "document_id", "document"),
     Probe("GET", "/v1/limits/users", "query", "cursor", "subject"),
     Probe("PUT", OF_USER, "path", "subject", "subject", {"limits": {"user_burst": None}}),

@@ -74,6 +74,7 @@ DOORS = [
     Door("GET", "/v1/documents/{document_id}", Scope.DOCUMENTS_READ, "document_id"),
     Door("GET", "/v1/documents/{document_id}/text", Scope.DOCUMENTS_READ, "document_id"),
     Door("GET", "/v1/documents/{document_id}/passages", Scope.DOCUMENTS_READ, "document_id"),
+    Door("POST", "/v1/documents/{document_id}/retry", Scope.DOCUMENTS_WRITE, "document_id"),
     Door("DELETE", "/v1/documents/{document_id}", Scope.DOCUMENTS_WRITE, "document_id"),
     Door("POST", "/v1/search", Scope.SEARCH, json={"query": "doors"}),
     Door("GET", "/v1/tools", Scope.THREADS_READ),

@@ -8,9 +8,9 @@ from uuid import uuid4, uuid5
 
 import pytest
 
-from knowledge.ingest import MAX_UPLOAD_BYTES, Library, Upload
+from knowledge.ingest import MAX_UPLOAD_BYTES, Library
 from knowledge.ports import Embedded
-from tenancy.document import Document, DocumentStatus, NewPassage
+from tenancy.document import Document, DocumentStatus, NewPassage, Upload
 from tenancy.errors import Invalid, ModelFailed, PayloadTooLarge, UnsupportedMedia
 from tenancy.ids import DocumentId, SubjectId, TenantId
 from tenancy.usage import Meter, UsageEvent, usage_event_id

@@ -57,7 +57,7 @@ end $$;
 
 create schema jobs;
 
--- One for each tenant that ever queued a file. Who changes a tenant's jobs locks its line first.
+-- One for each tenant that ever queued a file. Who holds a job may wait for its line, never the other way round.
 create table jobs.lines (
     tenant_id text primary key,
     jobs      int not null default 0 check (jobs >= 0),
@@ -86,11 +86,10 @@ create function tenantry.enqueue_ingestion(p_document uuid) returns void
 declare
     v_tenant text := tenantry.current_tenant();
 begin
-    insert into jobs.lines as l (tenant_id, jobs) values (v_tenant, 0)
-    on conflict (tenant_id) do update set jobs = l.jobs; -- locks it
     insert into jobs.ingestions (tenant_id, document_id) values (v_tenant, p_document) on conflict do nothing;
     if found then
-        update jobs.lines set jobs = jobs + 1 where tenant_id = v_tenant;
+        insert into jobs.lines as l (tenant_id, jobs) values (v_tenant, 1)
+        on conflict (tenant_id) do update set jobs = l.jobs + 1;
     else
         update jobs.ingestions set tries = 0, deaths = 0, due_at = now(), holder = null, held_until = null
          where tenant_id = v_tenant and document_id = p_document;
@@ -128,11 +127,12 @@ begin
            held_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
      where j.tenant_id = v_tenant and j.document_id = (
                select n.document_id from jobs.ingestions n where n.tenant_id = v_tenant and n.due_at <= now()
-                order by n.due_at, n.document_id limit 1)
+                order by n.due_at, n.document_id limit 1 for update skip locked)
     returning j.tenant_id, j.document_id, j.tries, j.deaths;
 end $$;
 
--- Extends the lease of a holder, whose job came on or not; false when it holds it no longer.
+-- Extends the lease of a holder, whose job came on or not; false when it holds it no longer, or its tenant is not
+-- served.
 create function tenantry.renew_ingestion(p_document uuid, p_holder uuid, p_lease_seconds float8, p_came_on boolean)
     returns boolean
     language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
@@ -140,7 +140,9 @@ begin
     update jobs.ingestions
        set held_until = clock_timestamp() + make_interval(secs => p_lease_seconds),
            deaths = case when p_came_on then 0 else deaths end
-     where tenant_id = tenantry.current_tenant() and document_id = p_document and holder = p_holder;
+     where tenant_id = tenantry.current_tenant() and document_id = p_document and holder = p_holder
+       and exists (select from control.tenants t
+                    where t.tenant_id = tenantry.current_tenant() and t.status = 'active');
     return found;
 end $$;
 
@@ -156,17 +158,18 @@ begin
      where tenant_id = tenantry.current_tenant() and document_id = p_document and holder = p_holder;
 end $$;
 
--- Ends a document's job, whoever holds it.
-create function tenantry.end_ingestion(p_document uuid) returns void
+-- Ends a document's job, whoever holds it; false when there is none.
+create function tenantry.end_ingestion(p_document uuid) returns boolean
     language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
 declare
     v_tenant text := tenantry.current_tenant();
 begin
-    perform from jobs.lines where tenant_id = v_tenant for update;
     delete from jobs.ingestions where tenant_id = v_tenant and document_id = p_document;
-    if found then
-        update jobs.lines set jobs = jobs - 1 where tenant_id = v_tenant;
+    if not found then
+        return false;
     end if;
+    update jobs.lines set jobs = jobs - 1 where tenant_id = v_tenant;
+    return true;
 end $$;
 
 -- For the platform: how many jobs of all tenants wait, are worked on or wait for another try, and the age of the

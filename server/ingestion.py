@@ -1,0 +1,188 @@
+"""Reads files in the background: a job of each tenant in turn, a slice of it at a time."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+
+from knowledge.ingest import Library, embedding_usage
+from server.ingestion_metrics import tell_ingestions
+from storage.ingestion import Kept, PostgresIngestion
+from tenancy.document import Document, Ingestion, Upload
+from tenancy.errors import Failure, LeaseLost, ModelFailed, Refusal, Unavailable
+from tenancy.ids import SubjectId, TenantId
+
+log = structlog.get_logger()
+
+SLOTS = 2  # jobs at once in a process: a question never waits for more than two batches
+BATCH_PASSAGES = 16  # a second of MiniLM, one request to an endpoint
+SLICE_BATCHES = 16  # then the next tenant has its turn
+MAX_TRIES = 3  # while a model or a store is away
+MAX_DEATHS = 3  # a file at which this many processes died is not tried again
+BACK_OFF_SECONDS = 5.0  # doubled with each try
+TOLD_EVERY_SECONDS = 15.0  # as often as Prometheus looks
+IDLE_SECONDS = 1.0  # a job that another process took in waits no longer than this
+
+
+class Ingestor:
+    """Takes large files in and reads them; any number of processes share the work."""
+
+    def __init__(
+        self,
+        jobs: PostgresIngestion,
+        library: Library,
+        *,
+        slots: int = SLOTS,
+        back_off_seconds: float = BACK_OFF_SECONDS,
+    ) -> None:
+        self.jobs = jobs
+        self._library = library
+        self._slots = slots
+        self._back_off_seconds = back_off_seconds
+        self._wake = asyncio.Event()
+
+    async def add(
+        self, tenant_id: TenantId, subject_id: SubjectId, upload: Upload, *, max_documents: int
+    ) -> tuple[Document, bool]:
+        """The document of this content, queued, and whether it is new to the tenant.
+
+        Raises `PayloadTooLarge`, `UnsupportedMedia`, `Invalid` or `QuotaExceeded`; then nothing
+        is stored.
+        """
+        document = await self._library.announce(upload)
+        stored = await self.jobs.queue(
+            tenant_id,
+            document,
+            upload,
+            embedding_model=self._library.embedding_model,
+            subject_id=subject_id,
+            max_documents=max_documents,
+        )
+        self.wake()
+        return stored, stored.document_id == document.document_id
+
+    def wake(self) -> None:
+        """Look for work at once."""
+        self._wake.set()
+
+    async def keep(self) -> None:
+        """Read what is queued until cancelled."""
+        await asyncio.gather(self._tell(), *(self._serve() for _ in range(self._slots)))
+
+    async def _tell(self) -> None:
+        while True:
+            with suppress(Unavailable):
+                tell_ingestions(await self.jobs.figures())
+            await asyncio.sleep(TOLD_EVERY_SECONDS)
+
+    async def _serve(self) -> None:
+        while True:
+            try:
+                busy = await self.work_once()
+            except Unavailable as error:
+                log.warning("ingestion_postponed", reason=error.detail)
+                busy = False
+            if not busy:
+                await self._rest()
+
+    async def _rest(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
+        self._wake.clear()
+
+    async def work_once(self, only: TenantId | None = None) -> bool:
+        """Give the tenant whose turn it is a slice; whether there was one. Raises `Unavailable`."""
+        job = await self.jobs.claim(only)
+        if job is None:
+            return False
+        with suppress(LeaseLost):  # deleted, suspended, erased, or another's
+            await self._work(job)
+        return True
+
+    async def _work(self, job: Ingestion) -> None:
+        if job.deaths >= MAX_DEATHS:
+            await self.jobs.fail(job, "Reading it ended the process that did, several times.")
+            return
+        try:
+            await self._read_on(job)
+        except Refusal as refusal:
+            await self.jobs.fail(job, refusal.detail)
+        except ModelFailed as error:
+            await self._try_later(job, error)
+        except (asyncio.CancelledError, Unavailable):  # another process, or turn, goes on at once
+            with suppress(Unavailable):
+                await asyncio.shield(self.jobs.put_back(job, tries=job.tries))
+            raise
+        except LeaseLost:
+            raise
+        except Exception:
+            log.exception("ingestion_broke")
+            await self._try_later(job, Failure("Something unexpected happened."))
+
+    async def _try_later(self, job: Ingestion, error: Failure) -> None:
+        tries = job.tries + 1
+        log.warning("ingestion_failed", tries=tries, reason=error.detail)
+        if tries >= MAX_TRIES:
+            await self.jobs.fail(job, f"It failed {tries} times: {error.detail}")
+            return
+        pause = self._back_off_seconds * 2**job.tries
+        await self.jobs.put_back(job, tries=tries, after_seconds=pause)
+
+    async def _read_on(self, job: Ingestion) -> None:
+        kept = await self.jobs.kept(job)
+        if kept is None:
+            await self.jobs.drop(job)
+            return
+        async with self._renewing(job):
+            if kept.staged_for != self._library.embedding_model:
+                await self._stage(job, kept.upload)
+            done = await self._embed_slice(job, kept)
+        if not done:
+            await self.jobs.put_back(job, tries=0)
+            return
+        await self.jobs.finish(job, await self.jobs.staged(job))
+
+    async def _stage(self, job: Ingestion, upload: Upload) -> None:
+        await self.jobs.begin(job)
+        read = await self._library.read(upload, job.document_id)
+        await self.jobs.stage(
+            job,
+            read.passages,
+            title=read.title,
+            media_type=read.media_type,
+            text=read.text,
+            embedding_model=self._library.embedding_model,
+        )
+
+    async def _embed_slice(self, job: Ingestion, kept: Kept) -> bool:
+        """Embed some batches; whether none is left."""
+        for _ in range(SLICE_BATCHES):
+            batch = await self.jobs.unembedded(job, BATCH_PASSAGES)
+            if not batch:
+                return True
+            await self._embed(job, kept.subject_id, [*batch], [*batch.values()])
+        return not await self.jobs.unembedded(job, 1)
+
+    async def _embed(
+        self, job: Ingestion, subject_id: SubjectId, ordinals: Sequence[int], texts: Sequence[str]
+    ) -> None:
+        embedded = await self._library.embed(texts)
+        usage = embedding_usage(subject_id, self._library.embedding_model, embedded.tokens)
+        await self.jobs.keep(job, ordinals, embedded.vectors, usage)
+
+    @asynccontextmanager
+    async def _renewing(self, job: Ingestion) -> AsyncIterator[None]:
+        """Hold the lease however long one step takes."""
+        renewing = asyncio.create_task(self._renew(job))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def _renew(self, job: Ingestion) -> None:
+        while True:
+            await asyncio.sleep(self.jobs.lease_seconds / 3)
+            with suppress(Unavailable):
+                await self.jobs.renew(job)
