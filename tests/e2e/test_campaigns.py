@@ -4,10 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from bench import admission_cost, histories, noisy_flood, redis_outage, retry_after
+from bench import (
+    admission_cost,
+    histories,
+    ingestion_kills,
+    noisy_flood,
+    redis_outage,
+    retry_after,
+)
 from bench.deployment import Deployment, deployment
 from server.stores import Stores
 from tenancy.quota import HOLD_SECONDS
+from tests.support.stores import Cluster
 
 SLOTS = 4
 
@@ -64,3 +72,10 @@ async def test_redis_may_die_and_come_back(running: Deployment) -> None:
     assert found.overspent == {"greedy-0": 0}
     assert found.reconciled
     assert found.clean, found
+
+
+async def test_files_are_whole_whoever_is_killed_reading_them(servers: Cluster) -> None:
+    with servers.database() as stores:
+        found = await ingestion_kills.campaign(stores, kills=4, files=4, passages=120, seed=3)
+    assert found.passages >= found.documents * 120
+    assert found.sound, found
