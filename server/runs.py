@@ -51,6 +51,7 @@ from tenancy.wishes import NO_WISHES, Wishes
 log = structlog.get_logger()
 
 TITLE_CHARACTERS = 80
+CHECKPOINTS_KEPT = 1  # the latest has the whole conversation, and what an interrupt waits for
 FRAMES = 8
 DRAIN_SECONDS = 10.0
 OPENING_SECONDS = 0.25
@@ -237,6 +238,7 @@ class Runner:
         if isinstance(opened, Replay):
             self._turns.close(run_id)
             return _replayed(opened)
+        turn.record.keep = CHECKPOINTS_KEPT
         saver = self._saver.for_run(opened, self._rules, turn.record)
         cleared: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         live = LiveRun(run_id, thread_id, EventLog(), degraded=turn.degraded)
@@ -364,6 +366,7 @@ class Runner:
         turn = execution.turn
         execution.live.answer = answer = _answer(execution)
         turn.record.ending = Ending(status, turn.tokens, answer)
+        turn.record.said.append(answer["answer"])
         await execution.saver.flush()
         log.info("run_finished", status=status, tokens=turn.tokens.total)
 
@@ -436,6 +439,7 @@ class Runner:
             return Command(resume=dict(request.resume))
         text = clean(request.message or "")
         execution.turn.record.title = text[:TITLE_CHARACTERS]
+        execution.turn.record.said.append(text)
         message = HumanMessage(text, id=str(execution.lease.run_id))
         return {"messages": [with_notes(message)]}
 

@@ -151,6 +151,19 @@ class TenantPostgresSaver(AsyncPostgresSaver):
             }
         }
 
+    async def rows_of(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> tuple[dict[str, Any], list[bytes]]:
+        """What `aput` would commit, for a transaction of the caller's own."""
+        clone = self.for_tenant(self.tenant_id)
+        clone._held = True
+        await clone.aput(config, checkpoint, metadata, new_versions)
+        return clone._buffer.rows(merge=False)
+
     def _about(self, config: RunnableConfig, metadata: CheckpointMetadata) -> dict[str, Any]:
         """The metadata, with the run by which `adelete_for_runs` finds what it wrote."""
         about: dict[str, Any] = dict(get_serializable_checkpoint_metadata(config, metadata))

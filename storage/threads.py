@@ -1,27 +1,36 @@
 """Threads and runs of a tenant in its cell."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from langgraph.checkpoint.base import CheckpointTuple
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+    empty_checkpoint,
+)
 
 from storage.cells import Cells
 from storage.checkpointer import TenantPostgresSaver
 from storage.ledger import dump, insert_events, rows_of
-from storage.postgres import Row
+from storage.postgres import Row, TenantConnection
 from storage.queries import call, query
 from storage.turn import Lease, TurnRecord
 from tenancy.audit import AuditEvent
 from tenancy.errors import Conflict, Invalid, NotFound, ThreadBusy, ThreadQuarantined
-from tenancy.ids import RunId, TenantId, ThreadId
+from tenancy.ids import RunId, SubjectId, TenantId, ThreadId
 from tenancy.page import Cursor
 from tenancy.principal import Principal
 from tenancy.usage import Tokens
 
 LEASE_SECONDS = 15
 RENEW_SECONDS = 5
+CHECKPOINT_FORMAT = 4  # of the LangGraph that is pinned
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +39,19 @@ class Thread:
 
     thread_id: ThreadId
     title: str
+    owner: SubjectId
+    shared: bool
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a new thread begins with: values of LangGraph's channels, and the words in them."""
+
+    values: Mapping[str, Any]
+    said: str
+    step: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,34 +159,121 @@ class PostgresThreads:
         row = await self._one(principal, "get_run", {"run_id": run_id})
         if row is None:
             raise NotFound
-        tokens = Tokens(row["input_tokens"], row["output_tokens"])
-        fields = ("run_id", "thread_id", "status", "created_at", "finished_at")
-        return Run(**{name: row[name] for name in fields}, tokens=tokens)
+        return _run(row)
 
     async def create(self, principal: Principal, thread_id: ThreadId, title: str) -> Thread:
         """Make an empty thread; raises `Conflict` when the id is taken in this tenant."""
-        row = await self._one(principal, "create_thread", {"thread_id": thread_id, "title": title})
-        if row is None:
-            raise Conflict("The thread id is taken.")
-        return Thread(**row)
+        async with self._as(principal) as conn:
+            return await _created(conn, principal, thread_id, title)
+
+    async def create_with(
+        self,
+        principal: Principal,
+        thread_id: ThreadId,
+        source: Thread,
+        memory: Memory,
+        audit: AuditEvent,
+    ) -> Thread:
+        """Make a thread that begins with the conversation of `source`, at once and as a whole.
+
+        Raises `ThreadQuarantined` when nothing may go on from there.
+        """
+        saver = self._saver.for_tenant(principal.tenant_id)
+        rows, blobs = await saver.rows_of(*_first_checkpoint(saver, thread_id, memory))
+        params = {
+            "thread_id": thread_id,
+            "said": memory.said,
+            "rows": dump(rows | rows_of(audit=[audit])),
+            "blobs": blobs,
+        }
+        async with self._as(principal) as conn:
+            if await conn.fetch(query("quarantine_of"), {"thread_id": source.thread_id}):
+                raise ThreadQuarantined
+            thread = await _created(conn, principal, thread_id, source.title)
+            await conn.execute(query("fill_thread"), params)
+            return thread
 
     async def get(self, principal: Principal, thread_id: ThreadId) -> Thread:
-        """A visible thread; raises `NotFound`."""
+        """A thread that the caller may read; raises `NotFound`."""
         row = await self._one(principal, "get_thread", {"thread_id": thread_id})
         if row is None:
             raise NotFound
-        return Thread(**row)
+        return _thread(row)
 
-    async def page(self, principal: Principal, after: Cursor | None, limit: int) -> list[Thread]:
-        """Visible threads, latest first."""
+    async def change(
+        self,
+        principal: Principal,
+        thread_id: ThreadId,
+        *,
+        title: str | None,
+        shared: bool | None,
+        audit: Sequence[AuditEvent],
+    ) -> Thread:
+        """Rename or share a thread that the caller may write to; raises `NotFound`."""
+        params = {"thread_id": thread_id, "title": title, "shared": shared}
+        async with self._as(principal) as conn:
+            row = await conn.fetch_one(query("change_thread"), _visible(principal) | params)
+            if row is None:
+                raise NotFound
+            await insert_events(conn, audit=audit)
+            return _thread(row)
+
+    async def give_title(
+        self,
+        tenant_id: TenantId,
+        thread_id: ThreadId,
+        title: str,
+        *,
+        instead_of: str,
+        record: TurnRecord,
+    ) -> None:
+        """Store a model's title, unless a person was faster; what it cost is stored in any case."""
+        params = {"thread_id": thread_id, "title": title, "instead_of": instead_of}
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            await conn.execute(query("give_title"), params)
+            await insert_events(conn, usage=record.usage, audit=record.audit)
+
+    async def page(
+        self,
+        principal: Principal,
+        after: Cursor | None,
+        limit: int,
+        *,
+        words: str | None = None,
+        shared: bool | None = None,
+    ) -> list[Thread]:
+        """Threads, latest first: the caller's, or those with `words` of all it may read.
+
+        `shared` asks for what anybody shared with the tenant, or for what nobody did.
+        """
         params = _visible(principal) | {
+            "query": words,
+            "shared": shared,
             "limit": limit,
             "after_time": after and after.time,
             "after_id": after and after.id,
         }
-        cell = self._cells.for_tenant(principal.tenant_id)
-        async with cell.as_tenant(principal.tenant_id) as conn:
-            return [Thread(**row) for row in await conn.fetch(query("list_threads"), params)]
+        own = "list_shared_threads" if shared else "list_threads"
+        async with self._as(principal) as conn:
+            rows = await conn.fetch(query("search_threads" if words else own), params)
+        return [_thread(row) for row in rows]
+
+    async def runs(self, principal: Principal, thread_id: ThreadId) -> list[Run]:
+        """The runs of a thread the caller has already been found to read, oldest first."""
+        async with self._as(principal) as conn:
+            rows = await conn.fetch(query("list_turns"), {"thread_id": thread_id})
+        return [_run(row) for row in rows]
+
+    async def prune(self, tenant_id: TenantId, keep: int, limit: int) -> int:
+        """Delete superseded checkpoints of some threads that no run holds; how many went."""
+        cell, params = self._cells.for_tenant(tenant_id), {"keep": keep, "limit": limit}
+        async with cell.as_tenant(tenant_id) as conn:
+            crowded = await conn.fetch(query("crowded_threads"), params)
+        gone = 0
+        for row in crowded:
+            [pruned] = await cell.call(call("prune_thread"), tenant_id, {**row, "keep": keep})
+            gone += pruned["pruned"]
+        return gone
 
     async def memory(self, principal: Principal, thread_id: ThreadId) -> CheckpointTuple | None:
         """What LangGraph remembers of a thread the caller has already been found to see."""
@@ -189,12 +296,64 @@ class PostgresThreads:
             await conn.execute(query("delete_thread"), {"thread_id": thread_id})
             await insert_events(conn, audit=[audit])
 
+    def _as(self, principal: Principal) -> AbstractAsyncContextManager[TenantConnection]:
+        return self._cells.for_tenant(principal.tenant_id).as_tenant(principal.tenant_id)
+
     async def _one(
         self, principal: Principal, name: str, params: Mapping[str, object]
     ) -> Row | None:
-        cell = self._cells.for_tenant(principal.tenant_id)
-        async with cell.as_tenant(principal.tenant_id) as conn:
+        async with self._as(principal) as conn:
             return await conn.fetch_one(query(name), _visible(principal) | dict(params))
+
+
+async def _created(
+    conn: TenantConnection, principal: Principal, thread_id: ThreadId, title: str
+) -> Thread:
+    params = {
+        "thread_id": thread_id,
+        "subject_id": principal.subject_id,
+        "title": title,
+        "titled_by": "person" if title else "message",
+    }
+    row = await conn.fetch_one(query("create_thread"), params)
+    if row is None:
+        raise Conflict("The thread id is taken.")
+    return _thread(row)
+
+
+def _first_checkpoint(
+    saver: TenantPostgresSaver, thread_id: ThreadId, memory: Memory
+) -> tuple[RunnableConfig, Checkpoint, CheckpointMetadata, ChannelVersions]:
+    versions: ChannelVersions = dict.fromkeys(memory.values, saver.get_next_version(None, None))
+    blank = empty_checkpoint()
+    checkpoint = Checkpoint(
+        v=CHECKPOINT_FORMAT,
+        id=blank["id"],
+        ts=blank["ts"],
+        channel_values=dict(memory.values),
+        channel_versions=versions,
+        versions_seen={},
+        updated_channels=None,
+    )
+    metadata: CheckpointMetadata = {"source": "fork", "step": memory.step, "parents": {}}
+    return {"configurable": {"thread_id": str(thread_id)}}, checkpoint, metadata, versions
+
+
+def _thread(row: Row) -> Thread:
+    return Thread(
+        row["thread_id"],
+        row["title"],
+        SubjectId(row["subject_id"]),
+        row["shared"],
+        row["created_at"],
+        row["updated_at"],
+    )
+
+
+def _run(row: Row) -> Run:
+    fields = ("run_id", "thread_id", "status", "created_at", "finished_at")
+    tokens = Tokens(row["input_tokens"], row["output_tokens"])
+    return Run(**{name: row[name] for name in fields}, tokens=tokens)
 
 
 def _visible(principal: Principal) -> dict[str, object]:

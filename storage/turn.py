@@ -1,12 +1,13 @@
 """What one turn leaves behind besides its checkpoints: usage, audit, and how the run ended."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from storage.ledger import rows_of
 from tenancy.audit import AuditEvent
 from tenancy.ids import RunId, TenantId, ThreadId
+from tenancy.plan import UNLIMITED
 from tenancy.usage import Tokens, UsageEvent
 
 
@@ -47,13 +48,15 @@ class TurnRecord:
     audit: list[AuditEvent] = field(default_factory=list)
     ending: Ending | None = None
     title: str = ""
+    said: list[str] = field(default_factory=list)  # by which the thread is found
+    keep: int = UNLIMITED  # checkpoints that stay in the thread after the run
 
     def __bool__(self) -> bool:
         return bool(self.usage or self.audit or self.ending)
 
     def take(self) -> "TurnRecord":
         """Everything so far, leaving this record empty."""
-        taken = TurnRecord(self.usage, self.audit, self.ending, self.title)
+        taken = replace(self)
         self.usage, self.audit, self.ending = [], [], None
         return taken
 
@@ -67,7 +70,9 @@ class TurnRecord:
         """As `commit_turn` takes them."""
         rows: dict[str, Any] = dict(rows_of(self.usage, self.audit))
         if self.ending is not None:
-            rows["r"] = self.ending.row()
+            rows |= {"r": self.ending.row(), "keep": self.keep}
+            if self.said:
+                rows["said"] = "\n".join(self.said)
         if self.title:
             rows["title"] = self.title
         return rows

@@ -904,6 +904,55 @@ CREATE FUNCTION tenantry.price_records(p_platform text) RETURNS TABLE(prices jso
    WHERE ((p_platform = '*'::text) AND (p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)));
 END;
 
+CREATE FUNCTION tenantry.prune_checkpoints(p_tenant text, p_thread text, p_keep integer) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+declare
+    v_kept text[]; -- namespace and id
+    v_gone int;
+begin
+    if exists (select from tenantry.checkpoints c
+                where c.tenant_id = p_tenant and c.thread_id = p_thread
+                  and c.metadata ? 'counters_since_delta_snapshot') then
+        return 0;
+    end if;
+    with ranked as (
+        select c.checkpoint_ns, c.checkpoint_id, c.parent_checkpoint_id, (c.checkpoint->>'v')::int < 4 as old,
+               row_number() over (partition by c.checkpoint_ns order by c.checkpoint_id desc) as place
+          from tenantry.checkpoints c
+         where c.tenant_id = p_tenant and c.thread_id = p_thread
+    )
+    select array_agg(r.checkpoint_ns || '/' || r.checkpoint_id)
+           || coalesce(array_agg(r.checkpoint_ns || '/' || r.parent_checkpoint_id)
+                       filter (where r.old and r.parent_checkpoint_id is not null), '{}')
+      into v_kept from ranked r where r.place <= greatest(p_keep, 1);
+    delete from tenantry.checkpoints c
+     where c.tenant_id = p_tenant and c.thread_id = p_thread
+       and c.checkpoint_ns || '/' || c.checkpoint_id <> all(v_kept);
+    get diagnostics v_gone = row_count;
+    delete from tenantry.checkpoint_writes w
+     where w.tenant_id = p_tenant and w.thread_id = p_thread
+       and w.checkpoint_ns || '/' || w.checkpoint_id <> all(v_kept);
+    delete from tenantry.checkpoint_blobs b
+     where b.tenant_id = p_tenant and b.thread_id = p_thread
+       and not exists (select from tenantry.checkpoints c
+                        where c.tenant_id = p_tenant and c.thread_id = p_thread
+                          and c.checkpoint_ns = b.checkpoint_ns
+                          and c.checkpoint->'channel_versions'->>b.channel = b.version);
+    return v_gone;
+end $$;
+
+CREATE FUNCTION tenantry.prune_thread(p_tenant text, p_thread uuid, p_keep integer) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    perform from tenantry.threads t
+      where t.tenant_id = p_tenant and t.thread_id = p_thread and t.quarantined_by is null
+        and (t.lease_run_id is null or t.lease_until < now()) for update skip locked;
+    return case when found then tenantry.prune_checkpoints(p_tenant, p_thread::text, p_keep) else 0 end;
+end $$;
+
 CREATE FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid, p_tries integer, p_after_seconds double precision) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1105,6 +1154,35 @@ CREATE FUNCTION tenantry.searchable(p_text text) RETURNS text
                 else p_text end
 $$;
 
+CREATE FUNCTION tenantry.store_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+    perform tenantry.commit_turn(p_tenant, p_thread, p_run, p_fence, p_rows, p_blobs);
+    if p_fence is null or not p_rows ? 'r' then
+        return;
+    end if;
+    update tenantry.threads t
+       set words = case when p_rows ? 'said' then tenantry.with_words(t.words, p_rows->>'said') else t.words end
+     where t.tenant_id = p_tenant and t.thread_id = p_thread and t.fence = p_fence and t.lease_run_id is null;
+    if found and (p_rows->>'keep')::int > 0 then
+        perform tenantry.prune_checkpoints(p_tenant, p_thread::text, (p_rows->>'keep')::int);
+    end if;
+end $$;
+
+CREATE FUNCTION tenantry.wanted_words(p_query text) RETURNS tsquery
+    LANGUAGE sql STABLE
+    RETURN (regexp_replace((websearch_to_tsquery('english'::regconfig, p_query))::text, '<(-|\d+)>'::text, '&'::text, 'g'::text))::tsquery;
+
+CREATE FUNCTION tenantry.with_words(p_words tsvector, p_text text) RETURNS tsvector
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+    return strip(coalesce(p_words, '') || to_tsvector('english', coalesce(p_text, '')));
+exception when program_limit_exceeded then
+    return p_words;
+end $$;
+
 CREATE TABLE control.cells (
     cell_id text NOT NULL,
     database_url text,
@@ -1295,7 +1373,11 @@ CREATE TABLE tenantry.threads (
     fence bigint DEFAULT 0 NOT NULL,
     lease_until timestamp with time zone,
     quarantined_by uuid,
-    CONSTRAINT threads_tenant_id_check CHECK ((tenant_id <> ''::text))
+    shared boolean DEFAULT false NOT NULL,
+    titled_by text DEFAULT 'message'::text NOT NULL,
+    words tsvector,
+    CONSTRAINT threads_tenant_id_check CHECK ((tenant_id <> ''::text)),
+    CONSTRAINT threads_titled_by_check CHECK ((titled_by = ANY (ARRAY['message'::text, 'model'::text, 'person'::text])))
 );
 
 ALTER TABLE ONLY tenantry.threads FORCE ROW LEVEL SECURITY;
@@ -1444,6 +1526,8 @@ CREATE INDEX staged_passages_to_embed ON tenantry.staged_passages USING btree (t
 CREATE INDEX threads_recent ON tenantry.threads USING btree (tenant_id, updated_at DESC, thread_id DESC);
 
 CREATE INDEX threads_recent_of_subject ON tenantry.threads USING btree (tenant_id, subject_id, updated_at DESC, thread_id DESC);
+
+CREATE INDEX threads_shared ON tenantry.threads USING btree (tenant_id, updated_at DESC, thread_id DESC) WHERE shared;
 
 CREATE INDEX usage_events_in_time ON tenantry.usage_events USING btree (tenant_id, created_at);
 
@@ -1735,6 +1819,12 @@ GRANT ALL ON FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text
 REVOKE ALL ON FUNCTION tenantry.price_records(p_platform text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.price_records(p_platform text) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.prune_checkpoints(p_tenant text, p_thread text, p_keep integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.prune_checkpoints(p_tenant text, p_thread text, p_keep integer) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.prune_thread(p_tenant text, p_thread uuid, p_keep integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.prune_thread(p_tenant text, p_thread uuid, p_keep integer) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid, p_tries integer, p_after_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid, p_tries integer, p_after_seconds double precision) TO tenantry_app;
 
@@ -1764,6 +1854,15 @@ GRANT ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_ve
 
 REVOKE ALL ON FUNCTION tenantry.searchable(p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.searchable(p_text text) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.store_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.store_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.wanted_words(p_query text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.wanted_words(p_query text) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.with_words(p_words tsvector, p_text text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.with_words(p_words tsvector, p_text text) TO tenantry_app;
 
 GRANT SELECT,INSERT ON TABLE tenantry.audit_events TO tenantry_app;
 GRANT SELECT ON TABLE tenantry.audit_events TO tenantry_operator;

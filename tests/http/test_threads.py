@@ -8,7 +8,7 @@ from tenancy.principal import Role
 from tests.http.speech import answer, ask, assert_problem, audit, messages
 from tests.support.house import House
 
-THREAD = {"thread_id", "title", "created_at", "updated_at"}
+THREAD = {"thread_id", "title", "owner", "shared", "created_at", "updated_at"}
 MESSAGE = {"id", "role", "content", "citations", "created_at"}
 
 

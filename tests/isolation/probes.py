@@ -7,7 +7,7 @@ from typing import Any
 Json = dict[str, Any]
 Place = tuple[str, str, str, str]  # method, path, where in the request, name
 
-PLAIN = {"limit", "from", "to"}  # parameters that name no thing
+PLAIN = {"limit", "from", "to", "query", "shared", "format"}  # parameters that name no thing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Probe:
     def request(self, id_: str) -> Json:
         """The request for the thing with this id."""
         sent: Json = {"method": self.method, "url": self.path}
-        if self.method in {"POST", "PUT"}:
+        if self.method in {"POST", "PUT", "PATCH"}:
             sent["json"] = self.body
         if self.where == "path":
             sent["url"] = self.path.format(**{self.name: id_})
@@ -47,6 +47,7 @@ class Probe:
 
 
 OF_USER = "/v1/limits/users/{subject}"
+OF_THREAD = "/v1/threads/{thread_id}"
 HI = {"message": "Hi"}
 RESUME = {"resume": {"decisions": [{"type": "approve"}]}}
 PROBES = [
@@ -56,8 +57,12 @@ PROBES = [
     Probe("POST", "/v1/chat", "header", "Idempotency-Key", "idempotency_key", HI),
     Probe("GET", "/v1/runs/{run_id}", "path", "run_id", "run"),
     Probe("GET", "/v1/threads", "query", "cursor", "cursor"),
-    Probe("GET", "/v1/threads/{thread_id}", "path", "thread_id", "thread"),
-    Probe("DELETE", "/v1/threads/{thread_id}", "path", "thread_id", "thread"),
+    Probe("GET", OF_THREAD, "path", "thread_id", "thread"),
+    Probe("PATCH", OF_THREAD, "path", "thread_id", "thread", {"title": "Mine"}),
+    Probe("POST", f"{OF_THREAD}/copy", "path", "thread_id", "thread"),
+    Probe("POST", f"{OF_THREAD}/fork", "path", "thread_id", "thread"),
+    Probe("GET", f"{OF_THREAD}/export", "path", "thread_id", "thread"),
+    Probe("DELETE", OF_THREAD, "path", "thread_id", "thread"),
     Probe("GET", "/v1/documents", "query", "cursor", "cursor"),
     Probe("GET", "/v1/documents/{document_id}", "path", "document_id", "document"),
     Probe("GET", "/v1/documents/{document_id}/text", "path", "document_id", "document"),

@@ -138,6 +138,16 @@ async def _make_thread(guest: Guest, thread: str) -> httpx.Response:
     return await guest.client.post("/v1/threads", json=body)
 
 
+async def _change(guest: Guest) -> httpx.Response:
+    body = {"title": guest.text(), "shared": guest.dice.random() < 0.5}
+    return await guest.client.patch(f"/v1/threads/{guest.thread}", json=body)
+
+
+async def _export(guest: Guest) -> httpx.Response:
+    params = {"format": guest.dice.choice(["json", "markdown"])}
+    return await guest.client.get(f"/v1/threads/{guest.thread}/export", params=params)
+
+
 async def _broken(guest: Guest) -> httpx.Response:
     return await guest.client.post("/v1/chat", json={"message": guest.text(), "thread_id": 5})
 
@@ -158,6 +168,10 @@ OPERATIONS: dict[str, tuple[int, Operation]] = {  # with how often, of about 100
     "account": (5, _account),
     "thread, new": (6, lambda g: _make_thread(g, g.thread)),
     "thread": (8, lambda g: g.client.get(f"/v1/threads/{g.thread}")),
+    "thread, change": (2, _change),
+    "thread, copy": (2, lambda g: g.client.post(f"/v1/threads/{g.thread}/copy")),
+    "thread, export": (2, _export),
+    "thread, search": (2, lambda g: g.client.get("/v1/threads", params={"query": SUBJECT})),
     "thread, delete": (2, lambda g: g.client.delete(f"/v1/threads/{g.thread}")),
     "run": (4, lambda g: g.client.get(f"/v1/runs/{g.id_of('run_id')}")),
     "document": (4, lambda g: g.client.get(f"/v1/documents/{g.id_of('document_id')}")),

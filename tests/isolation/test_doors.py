@@ -58,6 +58,7 @@ LIMITS = {"limits": {"user_tokens_per_day": 9}}
 PRICE = {"model": "gpt", "input": 15, "output": 60}
 RESUME = {"resume": {"decisions": [{"type": "approve"}]}}
 OF_USER, OF_TENANT = "/v1/limits/users/{subject}", "/v1/tenants/{tenant_id}/limits"
+OF_THREAD = "/v1/threads/{thread_id}"
 FILE = {"file": ("door.txt", b"What stands behind a door.")}
 DOORS = [
     Door("POST", "/v1/chat", Scope.CHAT, json={"message": "Hi"}),
@@ -67,8 +68,12 @@ DOORS = [
     Door("GET", "/v1/runs/{run_id}", Scope.THREADS_READ, "run_id"),
     Door("POST", "/v1/threads", Scope.THREADS_WRITE, json={}),
     Door("GET", "/v1/threads", Scope.THREADS_READ),
-    Door("GET", "/v1/threads/{thread_id}", Scope.THREADS_READ, "thread_id"),
-    Door("DELETE", "/v1/threads/{thread_id}", Scope.THREADS_WRITE, "thread_id"),
+    Door("GET", OF_THREAD, Scope.THREADS_READ, "thread_id"),
+    Door("PATCH", OF_THREAD, Scope.THREADS_WRITE, "thread_id", json={"title": "Mine"}),
+    Door("POST", f"{OF_THREAD}/copy", Scope.THREADS_WRITE, "thread_id"),
+    Door("POST", f"{OF_THREAD}/fork", Scope.THREADS_WRITE, "thread_id", json={}),
+    Door("GET", f"{OF_THREAD}/export", Scope.THREADS_READ, "thread_id"),
+    Door("DELETE", OF_THREAD, Scope.THREADS_WRITE, "thread_id"),
     Door("POST", "/v1/documents", Scope.DOCUMENTS_WRITE, files=FILE),
     Door("GET", "/v1/documents", Scope.DOCUMENTS_READ),
     Door("GET", "/v1/documents/{document_id}", Scope.DOCUMENTS_READ, "document_id"),
