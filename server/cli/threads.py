@@ -11,8 +11,29 @@ import typer
 from server.cli import app
 from server.cli.terminal import DataDir, TenantName
 
+CHECKPOINTS_KEPT = 1
+THREADS_AT_ONCE = 500
+
 thread = typer.Typer(help="Look after the threads of a tenant.", no_args_is_help=True)
 app.add_typer(thread, name="thread")
+
+
+@thread.command("prune")
+def prune(tenant: TenantName, data_dir: DataDir = None) -> None:
+    """Delete the checkpoints that no thread needs any more, of threads that no run holds."""
+    typer.echo(f"{asyncio.run(_prune(tenant, data_dir))} checkpoints deleted")
+
+
+async def _prune(tenant: str, data_dir: Path | None) -> int:
+    from server.cli.rooms import tenant_for
+    from storage.checkpointer import TenantPostgresSaver
+    from storage.threads import PostgresThreads
+
+    async with tenant_for(data_dir, tenant) as (known, cells):
+        threads, gone = PostgresThreads(cells, TenantPostgresSaver(cells)), 0
+        while some := await threads.prune(known.tenant_id, CHECKPOINTS_KEPT, THREADS_AT_ONCE):
+            gone += some
+        return gone
 
 
 @thread.command("release")

@@ -77,6 +77,7 @@ async def one(turn: Turn, log: Log) -> None:
     await turn.saver.admit()
     await turn.run(question)
     turn.record.usage.append(usage_event(turn.lease.run_id))
+    turn.record.keep = 1
     await turn.end()
     log.add("acknowledged", question)
 
