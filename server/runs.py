@@ -20,9 +20,11 @@ from langgraph.types import Command, StreamMode
 
 from graph.identity import USER_KEY, VerifiedUser
 from graph.notes import notes_of, with_notes
+from server.asides import Asides
 from server.breaches import report
 from server.components import Components
 from server.parts import Event, EventLog, Translator, opening, retold
+from server.titles import Answered, Titles
 from server.turns import RunTurn, RunTurns
 from storage.checkpointer import TenantPostgresSaver
 from storage.durability import durability_rules
@@ -50,7 +52,6 @@ from tenancy.wishes import NO_WISHES, Wishes
 
 log = structlog.get_logger()
 
-TITLE_CHARACTERS = 80
 CHECKPOINTS_KEPT = 1  # the latest has the whole conversation, and what an interrupt waits for
 FRAMES = 8
 DRAIN_SECONDS = 10.0
@@ -146,6 +147,8 @@ class Runner:
         ledger: PostgresLedger,
         turns: RunTurns,
         components: Components,
+        asides: Asides,
+        titles: Titles,
     ) -> None:
         self._agent = agent
         self._rules = durability_rules(agent)
@@ -154,6 +157,8 @@ class Runner:
         self._ledger = ledger
         self._turns = turns
         self._components = components
+        self._asides = asides
+        self._titles = titles
         self._tasks: dict[asyncio.Task[None], _Execution] = {}
         self._releases: set[asyncio.Task[None]] = set()
 
@@ -184,6 +189,7 @@ class Runner:
             for task in late:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
+        await self._asides.drain(DRAIN_SECONDS)
         for release in self._releases:
             release.cancel()
 
@@ -276,6 +282,7 @@ class Runner:
             async with self._holding(execution):
                 await self._stream(execution)
             self._publish(execution)
+            self._name(execution)
         except TenantryError as error:
             self._fail(execution, error)
         except asyncio.CancelledError:
@@ -374,6 +381,16 @@ class Runner:
         """The answer, once it is committed and the run holds nothing any more."""
         execution.live.events.end(Event("done", execution.live.answer or {}))
 
+    def _name(self, execution: _Execution) -> None:
+        """A better title than the message gave, if the run was a question and its answer."""
+        turn, live = execution.turn, execution.live
+        if execution.request.message and execution.final and not execution.interrupt:
+            question, answer = turn.record.said
+            self._titles.after(
+                turn.tenant,
+                Answered(turn.principal, live.thread_id, question, answer, turn.record.title),
+            )
+
     async def _give_up(self, execution: _Execution, error: BaseException) -> None:
         """Refused, or in vain waiting for the model, it leaves an audit record; else its state."""
         if isinstance(error, IsolationBreach):
@@ -438,7 +455,7 @@ class Runner:
             await self._require_waiting(execution)
             return Command(resume=dict(request.resume))
         text = clean(request.message or "")
-        execution.turn.record.title = text[:TITLE_CHARACTERS]
+        execution.turn.record.title = self._titles.from_message(execution.turn.tenant, text)
         execution.turn.record.said.append(text)
         message = HumanMessage(text, id=str(execution.lease.run_id))
         return {"messages": [with_notes(message)]}

@@ -7,6 +7,7 @@ from knowledge.ingest import Library
 from knowledge.search import Search
 from server.admission_queue import AdmissionQueue
 from server.alerts import Alerts
+from server.asides import Asides
 from server.auth import Authenticator, Directory
 from server.client_address import ClientAddresses
 from server.components import Components
@@ -26,6 +27,7 @@ from server.runs import Runner
 from server.services import Services
 from server.settings import Environment, Settings
 from server.strangers import Strangers
+from server.titles import Titles
 from server.turns import RunTurns
 from server.webhook import Webhook
 from storage import redis_client
@@ -116,6 +118,7 @@ def build_services(
         reconcile=reconciliations.soon,
     )
     turns = RunTurns(directory, orchestrator, components)
+    asides = Asides(turns, ledger)
     tell_of(slots, models)
     agent = build_agent(Ports(turns, toolboxes, Gate(components), search, models))
     return Services(
@@ -130,6 +133,8 @@ def build_services(
             ledger=ledger,
             turns=turns,
             components=components,
+            asides=asides,
+            titles=Titles(asides, threads, models),
         ),
         agent=agent,
         turns=turns,

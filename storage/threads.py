@@ -219,19 +219,12 @@ class PostgresThreads:
             return _thread(row)
 
     async def give_title(
-        self,
-        tenant_id: TenantId,
-        thread_id: ThreadId,
-        title: str,
-        *,
-        instead_of: str,
-        record: TurnRecord,
-    ) -> None:
-        """Store a model's title, unless a person was faster; what it cost is stored in any case."""
+        self, tenant_id: TenantId, thread_id: ThreadId, title: str, *, instead_of: str
+    ) -> bool:
+        """Store a model's title; False where a person was faster, or the thread is gone."""
         params = {"thread_id": thread_id, "title": title, "instead_of": instead_of}
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
-            await conn.execute(query("give_title"), params)
-            await insert_events(conn, usage=record.usage, audit=record.audit)
+            return bool(await conn.execute(query("give_title"), params))
 
     async def page(
         self,

@@ -67,6 +67,7 @@ class Plan:
     queue_length: int = 100  # runs that wait for the model at once
     queue_seconds: int = 30  # how long one waits before it is refused
     hard_limits: int = 0  # 1: refused, rather than limited locally, while the counters are away
+    titles: int = 0  # 1: a model names threads, which costs tokens
     degrade: tuple[str, ...] = (Step.CONTEXT,)
     cheaper_model: str = ""
     fallback_models: tuple[str, ...] = ()
@@ -104,6 +105,7 @@ RANGES: Mapping[str, tuple[int, int]] = {  # where -1 is not "unlimited", or a c
     "queue_length": (0, 100_000),
     "queue_seconds": (0, 3600),
     "hard_limits": (0, 1),
+    "titles": (0, 1),
 }
 MAX_NAME_CHARACTERS = 128  # of a model or tool
 

@@ -436,3 +436,23 @@ async def test_the_latest_thread_comes_first(
     await threads.create(reader, new_thread(), "newer")
     await end(saver, await open_run(threads, reader, thread_id=older.thread_id))
     assert [t.title for t in await threads.page(reader, None, 10)] == ["older", "newer"]
+
+
+# -- titles
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "Better"), ("A question", "A question")])
+async def test_a_models_title_replaces_a_messages_and_never_a_persons(
+    threads: PostgresThreads, saver: TenantPostgresSaver, given: str | None, found: str
+) -> None:
+    lease = await open_run(threads)
+    record = TurnRecord(ending=Ending("success", Tokens(), {}), title="A question")
+    clone = saver.for_run(lease, {}, record)
+    await clone.admit()
+    await clone.flush()
+    if given is not None:
+        await threads.change(ALICE, lease.thread_id, title=given, shared=None, audit=[])
+    for title in ("Better", "Better still"):
+        given_now = await threads.give_title(ACME, lease.thread_id, title, instead_of="A question")
+        assert given_now == (title == found)
+    assert (await threads.get(ALICE, lease.thread_id)).title == found
