@@ -12,6 +12,7 @@ from graph.prompts import system_prompt, turns_of, window
 from graph.state import AgentState, NumberedPassage
 from tenancy.plan import MIN_OUTPUT_TOKENS, UNLIMITED, Step
 from tenancy.quota import Claim, token_bound
+from tenancy.summary import Summary
 from tenancy.tenant import Tenant
 
 MESSAGE_OVERHEAD = 8  # role and separators of one message, generously
@@ -66,7 +67,9 @@ def _bound(message: BaseMessage) -> int:
     return MESSAGE_OVERHEAD + token_bound(message.text) + token_bound(calls)
 
 
-def first_claims(state: AgentState, tenant: Tenant, models: Models) -> tuple[list[Claim], Claim]:
+def first_claims(
+    state: AgentState, tenant: Tenant, models: Models, summary: Summary | None = None
+) -> tuple[list[Claim], Claim]:
     """What admission must hold for the first model call, best first; what it should with room.
 
     It must hold the prompt without passages and tools, and its answer. `respond` raises the hold
@@ -74,14 +77,20 @@ def first_claims(state: AgentState, tenant: Tenant, models: Models) -> tuple[lis
     """
     claims = [
         _claim(tenant, way.model, prompt_bound(tenant, way.messages, []))
-        for way in _ways(tenant, models, window(state["messages"]), 0)
+        for way in _ways(tenant, models, window(state["messages"], summary), 0)
     ]
     best = claims[0]
     return claims, Claim(best.tokens + USUAL_EXTRA, 0, best.input_tokens + USUAL_EXTRA, best.model)
 
 
 def offers(
-    state: AgentState, tenant: Tenant, models: Models, tools: Schemas, *, spent: int
+    state: AgentState,
+    tenant: Tenant,
+    models: Models,
+    tools: Schemas,
+    *,
+    spent: int,
+    summary: Summary | None = None,
 ) -> list[Offer]:
     """The ways to make the next call, best first, each a rung further down the plan's ladder.
 
@@ -89,7 +98,7 @@ def offers(
     """
     found = []
     passages = state["passages"]
-    for way in _ways(tenant, models, window(state["messages"]), len(passages)):
+    for way in _ways(tenant, models, window(state["messages"], summary), len(passages)):
         shown, offered = passages[: way.passages], tools if way.with_tools else []
         prompt = prompt_bound(tenant, way.messages, shown, schema_text(offered))
         claim = _claim(tenant, way.model, prompt, spent)

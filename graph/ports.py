@@ -13,6 +13,7 @@ from tenancy.ids import RunId, TenantId, ThreadId
 from tenancy.plan import Step
 from tenancy.principal import Principal
 from tenancy.quota import Claim
+from tenancy.summary import Summary
 from tenancy.tenant import Tenant
 from tenancy.usage import Meter, Tokens
 
@@ -38,6 +39,11 @@ class Turn(Protocol):
     @property
     def tenant(self) -> Tenant:
         """On behalf of whom."""
+        ...
+
+    @property
+    def summary(self) -> Summary | None:
+        """What stands for the beginning of its thread in prompts."""
         ...
 
     @property

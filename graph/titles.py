@@ -1,5 +1,7 @@
 """What is this conversation called?"""
 
+from xml.sax.saxutils import escape
+
 from langchain_core.messages import HumanMessage
 
 from graph.budget import model_name, prompt_bound
@@ -24,8 +26,9 @@ async def title_of(turn: Turn, question: str, answer: str, *, models: Models) ->
 
     Raises what `ask` raises.
     """
-    said = WISH.format(question=question[:READ_CHARACTERS], answer=answer[:READ_CHARACTERS])
-    messages = [HumanMessage(said)]
+    begun = {"question": question, "answer": answer}
+    cut = {name: escape(text[:READ_CHARACTERS]) for name, text in begun.items()}
+    messages = [HumanMessage(WISH.format(**cut))]
     model = turn.tenant.plan.cheaper_model or model_name(turn.tenant, models)
     call, prompt = turn.next_call(), prompt_bound(turn.tenant, messages, [])
     claim = Claim(prompt + MAX_TITLE_TOKENS, 0, prompt, model)

@@ -24,6 +24,7 @@ from server.asides import Asides
 from server.breaches import report
 from server.components import Components
 from server.parts import Event, EventLog, Translator, opening, retold
+from server.summaries import Summaries
 from server.titles import Answered, Titles
 from server.turns import RunTurn, RunTurns
 from storage.checkpointer import TenantPostgresSaver
@@ -149,6 +150,7 @@ class Runner:
         components: Components,
         asides: Asides,
         titles: Titles,
+        summaries: Summaries,
     ) -> None:
         self._agent = agent
         self._rules = durability_rules(agent)
@@ -159,6 +161,7 @@ class Runner:
         self._components = components
         self._asides = asides
         self._titles = titles
+        self._summaries = summaries
         self._tasks: dict[asyncio.Task[None], _Execution] = {}
         self._releases: set[asyncio.Task[None]] = set()
 
@@ -282,7 +285,7 @@ class Runner:
             async with self._holding(execution):
                 await self._stream(execution)
             self._publish(execution)
-            self._name(execution)
+            self._look_back(execution)
         except TenantryError as error:
             self._fail(execution, error)
         except asyncio.CancelledError:
@@ -381,9 +384,10 @@ class Runner:
         """The answer, once it is committed and the run holds nothing any more."""
         execution.live.events.end(Event("done", execution.live.answer or {}))
 
-    def _name(self, execution: _Execution) -> None:
-        """A better title than the message gave, if the run was a question and its answer."""
+    def _look_back(self, execution: _Execution) -> None:
+        """Begin what an answered run gives occasion to: a better title, a longer summary."""
         turn, live = execution.turn, execution.live
+        self._summaries.after(turn.tenant, turn.principal, live.thread_id)
         if execution.request.message and execution.final and not execution.interrupt:
             question, answer = turn.record.said
             self._titles.after(
@@ -431,6 +435,9 @@ class Runner:
 
     async def _stream(self, execution: _Execution) -> None:
         """Drive the graph; what it emits becomes events as soon as the run got to the model."""
+        lease, turn = execution.lease, execution.turn
+        if not lease.new_thread:
+            turn.summary = await self._summaries.of(turn.tenant, lease.thread_id)
         agent = self._agent.copy(update={"checkpointer": execution.saver})
         translator = Translator()
         modes: list[StreamMode] = ["updates"]

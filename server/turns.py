@@ -32,6 +32,7 @@ from tenancy.plan import Step
 from tenancy.principal import Principal
 from tenancy.quota import TOKENS_PER_RUN, Claim, Standing, Verdict
 from tenancy.reconciliation import call_events
+from tenancy.summary import Summary
 from tenancy.tenant import Tenant
 from tenancy.usage import NAMESPACE, Meter, Tokens, UsageEvent, usage_event_id
 from tenancy.wishes import NO_WISHES, Wishes
@@ -64,6 +65,7 @@ class RunTurn:
     orchestrator: Orchestrator
     transaction: Transaction
     priority: Priority = Priority.INTERACTIVE
+    summary: Summary | None = None
     record: TurnRecord = field(default_factory=TurnRecord)
     when_cleared: Callable[[], Awaitable[None]] = _nothing
     when_degraded: Callable[[Sequence[str]], None] = lambda steps: None

@@ -27,6 +27,7 @@ from server.runs import Runner
 from server.services import Services
 from server.settings import Environment, Settings
 from server.strangers import Strangers
+from server.summaries import Summaries
 from server.titles import Titles
 from server.turns import RunTurns
 from server.webhook import Webhook
@@ -135,6 +136,7 @@ def build_services(
             components=components,
             asides=asides,
             titles=Titles(asides, threads, models),
+            summaries=Summaries(asides, threads, models),
         ),
         agent=agent,
         turns=turns,

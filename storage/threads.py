@@ -26,6 +26,7 @@ from tenancy.errors import Conflict, Invalid, NotFound, ThreadBusy, ThreadQuaran
 from tenancy.ids import RunId, SubjectId, TenantId, ThreadId
 from tenancy.page import Cursor
 from tenancy.principal import Principal
+from tenancy.summary import Summary
 from tenancy.usage import Tokens
 
 LEASE_SECONDS = 15
@@ -225,6 +226,30 @@ class PostgresThreads:
         params = {"thread_id": thread_id, "title": title, "instead_of": instead_of}
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
             return bool(await conn.execute(query("give_title"), params))
+
+    async def summary(self, tenant_id: TenantId, thread_id: ThreadId) -> Summary | None:
+        """The summary of a thread that the caller has already been found to see."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            row = await conn.fetch_one(query("get_summary"), {"thread_id": thread_id})
+        return Summary(row["summary"], row["summary_upto"]) if row else None
+
+    async def give_summary(
+        self,
+        tenant_id: TenantId,
+        thread_id: ThreadId,
+        summary: Summary,
+        *,
+        instead_of: Summary | None,
+    ) -> bool:
+        """Store a summary; False where another came first, or the thread is gone."""
+        params = {
+            "thread_id": thread_id,
+            "summary": summary.text,
+            "upto": summary.upto,
+            "instead_of": instead_of and instead_of.upto,
+        }
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            return bool(await conn.execute(query("give_summary"), params))
 
     async def page(
         self,

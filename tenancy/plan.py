@@ -68,6 +68,7 @@ class Plan:
     queue_seconds: int = 30  # how long one waits before it is refused
     hard_limits: int = 0  # 1: refused, rather than limited locally, while the counters are away
     titles: int = 0  # 1: a model names threads, which costs tokens
+    summarise_after: int = UNLIMITED  # messages: what is older goes into prompts in short
     degrade: tuple[str, ...] = (Step.CONTEXT,)
     cheaper_model: str = ""
     fallback_models: tuple[str, ...] = ()

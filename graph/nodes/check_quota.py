@@ -7,5 +7,5 @@ from graph.state import AgentState, Update
 
 async def check_quota(state: AgentState, turn: Turn, *, models: Models) -> Update:
     """Admit the run: rates, slots and budgets at once. A refusal writes nothing."""
-    await turn.admit(*first_claims(state, turn.tenant, models))
+    await turn.admit(*first_claims(state, turn.tenant, models, turn.summary))
     return {}

@@ -22,7 +22,8 @@ OUT_OF_BUDGET = "I had to stop here: the token budget of this plan is used up fo
 async def respond(state: AgentState, turn: Turn, *, models: Models, toolboxes: Toolboxes) -> Update:
     """Reserve, call the model, settle. A budget that ends here ends the answer, not the run."""
     call, tools = turn.next_call(), _shown(state, turn, toolboxes)
-    ways = offers(state, turn.tenant, models, tools, spent=turn.tokens.total)
+    spent, summary = turn.tokens.total, turn.summary
+    ways = offers(state, turn.tenant, models, tools, spent=spent, summary=summary)
     taken = await turn.reserve(call, [offer.claim for offer in ways])
     if taken is None:
         model = model_name(turn.tenant, models)

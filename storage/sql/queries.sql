@@ -85,6 +85,17 @@ update tenantry.threads set title = %(title)s, titled_by = 'model'
  where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s
    and titled_by = 'message' and title = %(instead_of)s
 
+-- query: get_summary
+-- The summary of a thread, and the id of the last message that it covers.
+select summary, summary_upto from tenantry.threads
+ where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s and summary_upto is not null
+
+-- query: give_summary
+-- Puts a summary in the place of the one that it goes on from, and of no other.
+update tenantry.threads set summary = %(summary)s, summary_upto = %(upto)s
+ where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s
+   and summary_upto is not distinct from %(instead_of)s::text
+
 -- query: list_threads
 -- The caller's threads, or the tenant's for who may see all, latest first, from a cursor on.
 select thread_id, title, subject_id, shared, created_at, updated_at from tenantry.threads

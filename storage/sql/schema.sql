@@ -1376,6 +1376,8 @@ CREATE TABLE tenantry.threads (
     shared boolean DEFAULT false NOT NULL,
     titled_by text DEFAULT 'message'::text NOT NULL,
     words tsvector,
+    summary text,
+    summary_upto text,
     CONSTRAINT threads_tenant_id_check CHECK ((tenant_id <> ''::text)),
     CONSTRAINT threads_titled_by_check CHECK ((titled_by = ANY (ARRAY['message'::text, 'model'::text, 'person'::text])))
 );

@@ -5,7 +5,9 @@ alter table tenantry.threads
     add column shared boolean not null default false,   -- readable by everyone of the tenant
     add column titled_by text not null default 'message' -- a better title never replaces a person's
         check (titled_by in ('message', 'model', 'person')),
-    add column words tsvector;                          -- of its messages, without their places
+    add column words tsvector,                          -- of its messages, without their places
+    add column summary text,                            -- of its beginning, for prompts
+    add column summary_upto text;                       -- the id of the last message that it covers
 create index threads_shared on tenantry.threads (tenant_id, updated_at desc, thread_id desc) where shared;
 
 -- The words of a text beside those that are known. A thread with too many to store keeps those it has.

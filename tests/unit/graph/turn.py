@@ -11,6 +11,7 @@ from tenancy.ids import PlanId, RunId, SubjectId, TenantId, ThreadId
 from tenancy.plan import Plan
 from tenancy.principal import MEMBER_SCOPES, Principal, Role
 from tenancy.quota import Claim
+from tenancy.summary import Summary
 from tenancy.tenant import Tenant, TenantStatus
 from tenancy.usage import Meter, Tokens
 
@@ -52,6 +53,7 @@ class RecordingTurn:
     slots: list[tuple[str, int | None]] = field(default_factory=list)
     forfeited: list[tuple[int, str]] = field(default_factory=list)
     calls: int = 0
+    summary: Summary | None = None
 
     @property
     def admitted(self) -> bool:
