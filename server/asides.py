@@ -8,9 +8,10 @@ from uuid import uuid4
 
 import structlog
 
+from server.breaches import report
 from server.turns import RunTurn, RunTurns
 from storage.ledger import PostgresLedger
-from tenancy.errors import TenantryError, Unavailable
+from tenancy.errors import IsolationBreach, TenantryError, Unavailable
 from tenancy.fairness import Priority
 from tenancy.ids import RunId, ThreadId
 from tenancy.principal import Principal
@@ -49,6 +50,8 @@ class Asides:
     async def _do(self, work: Coroutine[Any, Any, None]) -> None:
         try:
             await work
+        except IsolationBreach as breach:
+            report(breach)
         except TenantryError as error:
             log.info("aside_failed", reason=type(error).__name__)
 

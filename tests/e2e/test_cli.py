@@ -154,6 +154,10 @@ def test_prices_are_set_listed_and_removed(alone: Terminal) -> None:
     assert alone.json("price", "list") == []
 
 
+def test_threads_are_pruned(alone: Terminal) -> None:
+    assert alone.ok("thread", "prune", "--tenant", "lumen") == "0 checkpoints deleted\n"
+
+
 # Credentials ---------------------------------------------------------------------------------
 
 

@@ -163,6 +163,7 @@ async def test_a_breach_kills_the_run_and_quarantines_its_thread(
     assert refused.json()["type"] == "urn:tenantry:problem:thread-quarantined"
     assert len(product.model.chat_requests) == asked
     assert_problem(await acme.delete(f"/v1/threads/{thread}"), 409)
+    assert_problem(await acme.post(f"/v1/threads/{thread}/copy"), 409)
     assert all(CANARY not in json.dumps(each) for each in product.model.chat_requests)
 
 
