@@ -17,6 +17,8 @@ _PARAGRAPHS = frozenset((
 _LINES = frozenset(("br", "li", "tr", "option", "caption"))
 _CELLS = frozenset(("td", "th"))
 _UNSEEN = frozenset(("nav", "noscript", "script", "style", "svg", "template"))
+_EMPTY = frozenset(("br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"))
+_ENDED_BY_THE_NEXT = frozenset(("dd", "dt", "li", "option", "p", "td", "th", "tr"))
 _MAX_UNSEEN = 1000  # depth of hidden elements we keep count of
 
 
@@ -31,9 +33,15 @@ class _Page:
         self._verbatim = False
         self._cells = 0  # of the row being read: inside one, a block is only a space
 
-    def open(self, tag: str) -> None:
-        if tag in _UNSEEN and len(self._unseen) < _MAX_UNSEEN:
+    def hide(self, tag: str) -> None:
+        self._end_the_last(tag)
+        if tag not in _EMPTY and len(self._unseen) < _MAX_UNSEEN:
             self._unseen.append(tag)
+
+    def open(self, tag: str) -> None:
+        self._end_the_last(tag)
+        if tag in _UNSEEN or tag in self._unseen:
+            self.hide(tag)
         if self._unseen:
             return
         self._in_title = tag == "title"
@@ -67,6 +75,10 @@ class _Page:
         else:
             self.pieces.append(re.sub(r"\s+", " ", text.lstrip() if self._starts_line() else text))
 
+    def _end_the_last(self, tag: str) -> None:
+        if tag in _ENDED_BY_THE_NEXT and self._unseen[-1:] == [tag]:
+            self._unseen.pop()
+
     def _starts_line(self) -> bool:
         return not self.pieces or self.pieces[-1].endswith(("\n", "- ", "# ", "| "))
 
@@ -82,7 +94,12 @@ class _Page:
 def read_html(page: str) -> tuple[str, str | None]:
     """The page's text and its `<title>`; raises `Invalid` where it cannot be read."""
     read = _Page()
-    take = {Kind.OPEN: read.open, Kind.CLOSE: read.close, Kind.TEXT: read.text}
+    take = {
+        Kind.OPEN: read.open,
+        Kind.HIDE: read.hide,
+        Kind.CLOSE: read.close,
+        Kind.TEXT: read.text,
+    }
     try:
         for kind, text in tokens(page):
             take[kind](text)

@@ -4,19 +4,21 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from knowledge.binary import KINDS, read_binary
 from knowledge.headings import first_heading
 from knowledge.markup import read_html
-from knowledge.media import HTML, MARKDOWN, PDF, base_name, media_type_of
-from knowledge.pdf import read_pdf
+from knowledge.media import CSV, HTML, JSON, MARKDOWN, PDF, PPTX, base_name, media_type_of
 from knowledge.plaintext import clean, decode
+from knowledge.structured import read_csv, read_json
 from tenancy.errors import Invalid
 
 MAX_TITLE_CHARACTERS = 200
+_READ = {CSV: read_csv, JSON: read_json}
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """What a file says. `text` is never blank; of HTML it has Markdown's headings.
+    """What a file says. `text` is never blank; where it has headings or tables, as Markdown does.
 
     `pages` are the offsets in it at which the file's pages begin, if it has any.
     """
@@ -47,12 +49,15 @@ def title_of(text: str | None) -> str | None:
 
 
 def _read(media_type: str, data: bytes) -> tuple[str, str | None, Sequence[int]]:
-    if media_type == PDF:
-        pages, title = read_pdf(data)
+    if media_type in KINDS:
+        pages, title = read_binary(media_type, data)
         text, starts = _joined(pages)
-        return text, title, starts
-    text, own_title = read_html(decode(data)) if media_type == HTML else (decode(data), None)
-    return clean(text), own_title, ()
+        return text, title, starts if media_type in (PDF, PPTX) else ()
+    text = decode(data)
+    if media_type == HTML:
+        page, own_title = read_html(text)
+        return clean(page), own_title, ()
+    return _READ.get(media_type, clean)(clean(text)), None, ()
 
 
 def _joined(pages: Sequence[str]) -> tuple[str, Sequence[int]]:

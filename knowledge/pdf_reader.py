@@ -1,39 +1,18 @@
-"""The process that reads one PDF: the file on standard input, JSON on standard output."""
+"""PDF files to text."""
 
-import json
 import re
-import resource
-import sys
 from collections.abc import Iterator
 from io import BytesIO
 
 from pypdf import PdfReader, apply_configuration
 
+from knowledge.unreadable import Counter, Unreadable
+
 MAX_PAGES = 2000
-MAX_CHARACTERS = 20_000_000
-MAX_CPU_SECONDS = 30
-MAX_MEMORY_BYTES = 1 << 30
 _MAX_STREAM_BYTES = 25_000_000  # unpacked: a page of prose is some kilobytes
 _MAX_OPERATIONS = 500_000  # of one page; a dense map has some ten thousand
 # A long line that stops in mid-sentence goes on in the next one.
 _WRAPPED = re.compile(r"(?<=[^\n]{50}[^\W\d_])\n(?=\w)|(?<=[^\n]{50},)\n(?=\w)")
-
-
-class Unreadable(Exception):
-    """The reason why a file is refused, as its sender may read it."""
-
-
-def main() -> None:
-    """Answer `{"pages", "title"}` or `{"reason"}`; ended by a signal when it takes too much."""
-    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    try:
-        pages, title = read(sys.stdin.buffer.read())
-        answer = json.dumps({"pages": pages, "title": title})
-    except (Unreadable, MemoryError) as refused:
-        answer = json.dumps({"reason": str(refused) or "is too complex to read"})
-    sys.stdout.write(answer)
 
 
 def read(data: bytes) -> tuple[list[str], str | None]:
@@ -68,13 +47,9 @@ def _open(data: bytes) -> PdfReader:
 
 
 def _pages(reader: PdfReader) -> Iterator[str]:
-    characters = 0
+    count = Counter()
     for page in reader.pages:
-        text = page.extract_text().strip()
-        characters += len(text)
-        if characters > MAX_CHARACTERS:
-            raise Unreadable(f"is too long: more than {MAX_CHARACTERS} characters")
-        yield _WRAPPED.sub(" ", text)
+        yield _WRAPPED.sub(" ", count.take(page.extract_text().strip()))
 
 
 def _title(reader: PdfReader) -> str | None:
@@ -83,7 +58,3 @@ def _title(reader: PdfReader) -> str | None:
     except Exception:  # a title is a courtesy: its loss is no reason to refuse the text
         return None
     return title if isinstance(title, str) else None
-
-
-if __name__ == "__main__":
-    main()

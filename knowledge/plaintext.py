@@ -14,7 +14,12 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _ENDINGS = re.compile(r"\r\n?|[\f\v\x85\u2028\u2029]")
-_DIRT = re.compile(r"[\x00-\x08\x0e-\x1f\x7f\ud800-\udfff\ufeff]")
+# Besides controls: what no reader sees and a model does, such as tag characters and overrides of
+# direction. Joiners and direction marks stay: scripts are written with them.
+_DIRT = re.compile(
+    "[\\x00-\\x08\\x0e-\\x1f\\x7f\\xad\\u180e\\u200b\\u202a-\\u202e\\u2060-\\u206f\\ud800-\\udfff\\ufeff"
+    "\\ufff9-\\ufffb\\U000e0000-\\U000e007f]"
+)
 _BLOCK = 1 << 18  # a regular expression holds the interpreter: one block takes about a millisecond
 
 
@@ -27,7 +32,7 @@ def decode(data: bytes) -> str:
 
 
 def clean(text: str) -> str:
-    """`text` with one kind of line ending, without NULs, controls and lone surrogates."""
+    """`text` with one kind of line ending, without controls, surrogates and what no reader sees."""
     blocks = (text[i : i + _BLOCK] for i in range(0, len(text), _BLOCK))
     return "".join(_DIRT.sub("", _ENDINGS.sub("\n", block)) for block in blocks)
 

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from knowledge.blocks import markdown_atoms, prose_atoms
-from knowledge.media import HTML, MARKDOWN
+from knowledge.code import source_atoms
+from knowledge.media import CSV, DOCX, HTML, MARKDOWN, PPTX, SOURCE, XLSX
 from knowledge.pieces import PIECE_CHARACTERS, Atom, Packer, Piece
 from tenancy.errors import Invalid
 
 MAX_PASSAGES = 20_000
-_MARKED = (MARKDOWN, HTML)
+_MARKED = (MARKDOWN, HTML, DOCX, PPTX, XLSX, CSV)
 
 
 def split(text: str, media_type: str, *, pages: Sequence[int] = ()) -> list[Piece]:
@@ -19,7 +20,8 @@ def split(text: str, media_type: str, *, pages: Sequence[int] = ()) -> list[Piec
     """
     if len(text) > MAX_PASSAGES * PIECE_CHARACTERS:
         raise Invalid("file", f"is too long: its text has {len(text)} characters")
-    pieces = list(islice(Packer(text, pages).pack(_atoms(text, media_type)), MAX_PASSAGES + 1))
+    packer = Packer(text, pages, merging=media_type == SOURCE)
+    pieces = list(islice(packer.pack(_atoms(text, media_type)), MAX_PASSAGES + 1))
     if len(pieces) > MAX_PASSAGES:
         raise Invalid("file", f"is too long: more than {MAX_PASSAGES} passages")
     return pieces
@@ -28,4 +30,6 @@ def split(text: str, media_type: str, *, pages: Sequence[int] = ()) -> list[Piec
 def _atoms(text: str, media_type: str) -> Iterator[Atom]:
     if media_type in _MARKED:
         return markdown_atoms(text)
+    if media_type == SOURCE:
+        return source_atoms(text)
     return prose_atoms(text, 0, len(text))

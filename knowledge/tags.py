@@ -16,12 +16,19 @@ _RAW = {
     for name in ("script", "style", "textarea", "title", "iframe", "noframes", "xmp")
 }
 _ESCAPED = ("textarea", "title")
+_HIDDEN = re.compile(
+    r"""\shidden(?=[\s/=>])
+    |\sstyle\s*=\s*(?:"[^"]*|'[^']*)(?<![\w-])(?:display\s*:\s*none|visibility\s*:\s*hidden
+        |(?:font-size|opacity)\s*:\s*0(?![.\d]))""",
+    re.IGNORECASE | re.VERBOSE,
+)
 
 
 class Kind(Enum):
     """What a token is; its text is a tag's name in lower case, or text as a reader sees it."""
 
     OPEN = auto()
+    HIDE = auto()  # the tag of an element that the page itself does not show
     CLOSE = auto()
     TEXT = auto()
 
@@ -40,7 +47,7 @@ def tokens(page: str) -> Iterator[Token]:
             return
         if tag := _TAG.match(page, start):
             name = tag[2].lower()
-            yield (Kind.CLOSE if tag[1] else Kind.OPEN), name
+            yield _kind(tag), name
             at = tag.end()
             if name in _RAW and not tag[1]:
                 end = _RAW[name].search(page, at)
@@ -52,6 +59,12 @@ def tokens(page: str) -> Iterator[Token]:
             at = start + 1
         else:
             at = after
+
+
+def _kind(tag: re.Match[str]) -> Kind:
+    if tag[1]:
+        return Kind.CLOSE
+    return Kind.HIDE if _HIDDEN.search(tag[0]) else Kind.OPEN
 
 
 def _after(page: str, start: int) -> int:

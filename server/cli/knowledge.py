@@ -19,7 +19,7 @@ def ingest(
     data_dir: DataDir = None,
     as_json: Json = False,
 ) -> None:
-    """Add documents to a tenant's knowledge: md, txt, html, pdf."""
+    """Add documents to a tenant's knowledge: md, html, pdf, docx, xlsx, csv, code …"""
     counts = asyncio.run(_ingest(tenant, list(_files(paths)), data_dir))
     if as_json:
         show(counts, as_json=True)

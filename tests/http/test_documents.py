@@ -157,11 +157,11 @@ class TestPlaces:
 
 BROKEN_PDF = b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog /Pages 2 0 R >>\nendobj\ntrailer\n<<>>"
 UNREADABLE = {
-    "zip": ("a.docx", b"PK\x03\x04rest", 415, "ZIP archive or an Office document"),
+    "zip": ("a.docx", b"PK\x03\x04rest", 415, "ZIP archive"),
     "image": ("a.png", b"\x89PNG\r\n\x1a\nrest", 415, "PNG image"),
     "image in disguise": ("a.md", b"\xff\xd8\xff\xe0rest", 415, "JPEG image"),
     "binary": ("a.txt", bytes(range(256)) * 40, 415, "binary"),
-    "extension": ("a.csv", b"a,b\n1,2\n", 415, ".csv"),
+    "extension": ("a.parquet", b"a,b\n1,2\n", 415, ".parquet"),
     "broken pdf": ("a.pdf", BROKEN_PDF, 422, "file"),
     "pdf in name only": ("a.pdf", b"just words", 422, "file"),
     "empty": ("a.md", b"", 422, "empty"),
