@@ -47,6 +47,11 @@ class Turn(Protocol):
         ...
 
     @property
+    def citable(self) -> set[int]:
+        """The numbers of the passages that the prompt at hand shows."""
+        ...
+
+    @property
     def admitted(self) -> bool:
         """Whether the run has been admitted."""
         ...

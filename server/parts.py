@@ -1,7 +1,7 @@
 """What the graph emits, as the events a client reads."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, ToolMessage
 
 from graph.notes import notes_of
 from server.problems import problem_of
+from tenancy.citation import KnownMarks
 from tenancy.errors import TenantryError
 from tenancy.ids import RunId, ThreadId
 
@@ -76,11 +77,19 @@ def opening(run_id: RunId, thread_id: ThreadId) -> Event:
 
 @dataclass(slots=True)
 class Translator:
-    """Turns the parts of one run into events, and remembers its answer."""
+    """Turns the parts of one run into events, and remembers its answer.
 
+    `citable` are the numbers of the passages that the model is shown at the time.
+    """
+
+    citable: Container[int]
     answers: list[AIMessage] = field(default_factory=list)
     interrupt: Mapping[str, Any] | None = None
     _tokens_sent: bool = False
+    _marks: KnownMarks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._marks = KnownMarks(self.citable)
 
     def events(self, part: Mapping[str, Any]) -> Iterator[Event]:
         """The events that one typed part of LangGraph's stream (version 2) amounts to."""
@@ -95,7 +104,7 @@ class Translator:
             return
         if chunk.text:
             self._tokens_sent = True
-            yield Event("token", {"text": chunk.text})
+            yield from _token(self._marks.feed(chunk.text))
 
     def _update(self, node: str, update: Any) -> Iterator[Event]:
         if node == "__interrupt__":
@@ -110,8 +119,9 @@ class Translator:
     def _said(self, message: AIMessage) -> Iterator[Event]:
         self.answers.append(message)
         sent, self._tokens_sent = self._tokens_sent, False
-        if message.text and not sent:  # words of our own, or of a model that does not stream
-            yield Event("token", {"text": message.text})
+        yield from _token(self._marks.end())
+        if not sent:  # words of our own, or of a model that does not stream
+            yield from _token(message.text)
         for call in message.tool_calls:
             yield Event("tool", {"name": call["name"], "status": "started"})
         for citation in notes_of(message).get("citations", []):
@@ -123,13 +133,17 @@ class Translator:
             yield Event("tool", {"name": message.name or "", "status": status})
 
 
+def _token(text: str) -> Iterator[Event]:
+    if text:
+        yield Event("token", {"text": text})
+
+
 def retold(answer: Mapping[str, Any]) -> Iterator[Event]:
     """The events of a run that is over, from its answer: all but the last."""
     yield Event("run", {name: answer[name] for name in ("run_id", "thread_id")})
     if "degraded" in answer:
         yield Event("degraded", {"steps": answer["degraded"]})
-    if answer["answer"]:
-        yield Event("token", {"text": answer["answer"]})
+    yield from _token(answer["answer"])
     for citation in answer["citations"]:
         yield Event("citation", citation)
     if "interrupt" in answer:

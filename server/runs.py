@@ -439,7 +439,7 @@ class Runner:
         if not lease.new_thread:
             turn.summary = await self._summaries.of(turn.tenant, lease.thread_id)
         agent = self._agent.copy(update={"checkpointer": execution.saver})
-        translator = Translator()
+        translator = Translator(turn.citable)
         modes: list[StreamMode] = ["updates"]
         if execution.request.stream:
             modes.append("messages")

@@ -66,6 +66,7 @@ class RunTurn:
     transaction: Transaction
     priority: Priority = Priority.INTERACTIVE
     summary: Summary | None = None
+    citable: set[int] = field(default_factory=set)
     record: TurnRecord = field(default_factory=TurnRecord)
     when_cleared: Callable[[], Awaitable[None]] = _nothing
     when_degraded: Callable[[Sequence[str]], None] = lambda steps: None

@@ -12,7 +12,7 @@ from graph.notes import with_notes
 from graph.ports import Models, Turn
 from graph.prompts import is_answer, turns_of
 from graph.state import AgentState, NumberedPassage, Update
-from tenancy.citation import citations
+from tenancy.citation import citations, with_known_marks
 from tools.toolbox import Toolboxes
 
 OUT_OF_STEPS = "I had to stop here: I did not come to an answer."
@@ -30,6 +30,7 @@ async def respond(state: AgentState, turn: Turn, *, models: Models, toolboxes: T
         return {"messages": [_noted(AIMessage(OUT_OF_BUDGET), [], model)]}
     offer = ways[taken]
     turn.degrade(offer.steps)
+    _may_cite(turn, offer.passages)
     answer, model = await ask(
         turn,
         offer.messages,
@@ -45,6 +46,11 @@ async def respond(state: AgentState, turn: Turn, *, models: Models, toolboxes: T
     return {"messages": [_noted(answer, offer.passages, model)]}
 
 
+def _may_cite(turn: Turn, passages: Sequence[NumberedPassage]) -> None:
+    turn.citable.clear()
+    turn.citable.update(passage["n"] for passage in passages)
+
+
 def _is_last_step(state: AgentState, turn: Turn) -> bool:
     made = sum(isinstance(m, AIMessage) for m in turns_of(state["messages"])[-1])
     return made + 1 >= turn.tenant.plan.steps_per_run
@@ -57,5 +63,9 @@ def _shown(state: AgentState, turn: Turn, toolboxes: Toolboxes) -> list[dict[str
 
 
 def _noted(answer: AIMessage, passages: Sequence[NumberedPassage], model: str) -> AIMessage:
-    cited = citations(answer.text, passages) if is_answer(answer) else []
+    if not is_answer(answer):
+        return with_notes(answer, citations=[], model=model)
+    text = with_known_marks(answer.text, passages)
+    cited = citations(text, passages)
+    answer = answer.model_copy(update={"content": text})
     return with_notes(answer, citations=[dict(each) for each in cited], model=model)

@@ -90,6 +90,22 @@ async def test_tools_and_citations_are_told_as_they_happen(product: House) -> No
     assert citation["title"] == "Desks"
 
 
+async def test_numbers_that_no_passage_has_are_dropped(product: House) -> None:
+    tenant = await product.new_tenant("cited")
+    async with product.client(tenant, "boss", Role.ADMIN) as boss:
+        await boss.post("/v1/documents", files={"file": ("d.md", "# Desks\n\nDesks are blue.")})
+    said = "They are blue [1][7], not green [42]. See `a[7]`, [2, 1]."
+    product.model.script(Reply.text(said), Reply.text(said))
+    async with product.client(tenant) as client:
+        plain = await answer(client, "What colour are desks?")
+        frames = await stream(client, "What colour are desks?")
+        thread = (await client.get(f"/v1/threads/{plain['thread_id']}")).json()
+    assert plain["answer"] == "They are blue [1], not green. See `a[7]`, [1]."
+    assert [each["n"] for each in plain["citations"]] == [1]
+    assert thread["messages"][-1]["content"] == plain["answer"]
+    assert text_of(frames) == frames[-1].payload["answer"] == plain["answer"]
+
+
 async def test_an_interrupt_is_told_and_the_stream_ends(product: House) -> None:
     tenant = await product.new_tenant("wary")
     async with admin_of(product) as admin:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tenancy.citation import Citation, citations
+from tenancy.citation import Citation, KnownMarks, citations, with_known_marks
 
 PASSAGES = [
     Citation(n=n, document_id=f"d{n}", passage_id=f"p{n}", title=f"Title {n}") for n in (1, 2, 3)
@@ -40,3 +40,45 @@ def test_a_citation_has_what_clients_are_promised_and_no_more() -> None:
 @given(st.text("[]0123456789,; a") | st.text())
 def test_no_answer_is_too_odd(answer: str) -> None:
     assert all(each in PASSAGES for each in citations(answer, PASSAGES))
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("Tea is green [1].", "Tea is green [1]."),
+        ("Tea is blue [9].", "Tea is blue."),
+        ("Tea is blue[9] and green [ 2 ].", "Tea is blue and green [ 2 ]."),
+        ("Both [2, 9; 3].", "Both [2, 3]."),
+        ("Side [1][9][3].", "Side [1][3]."),
+        ("Of [2024] and [0].", "Of [2024] and."),
+        ("A link [9](/a), and [9] (none)", "A link [9](/a), and (none)"),
+        ("As `a[9]` and ```\na[9]\n\nb[9]\n``` [9]", "As `a[9]` and ```\na[9]\n\nb[9]\n```"),
+        ("It`s open\n\nhere [9].", "It`s open\n\nhere."),
+        ("``a ` b[9]`` c[9]", "``a ` b[9]`` c"),
+        ("[9]", "[9]"),
+        ("Open [9", "Open [9"),
+        ("[1[9]] [1[9], 2]", "[1[9]] [1[9], 2]"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_marks_that_no_passage_has_are_dropped(answer: str, kept: str) -> None:
+    assert with_known_marks(answer, PASSAGES) == kept
+
+
+odd_answers = st.text("[]0123456789,; a`\n(").map(lambda text: text[:120]) | st.text()
+
+
+@given(odd_answers, st.lists(st.integers(0, 120)))
+def test_an_answer_in_pieces_says_the_same(answer: str, cuts: list[int]) -> None:
+    marks = KnownMarks({1, 2, 3})
+    ends = [*sorted(cuts), len(answer)]
+    starts = [0, *sorted(cuts)]
+    pieces = [marks.feed(answer[a:b]) for a, b in zip(starts, ends, strict=True)]
+    said = "".join(pieces) + marks.end()
+    assert (said if said.strip() else answer) == with_known_marks(answer, PASSAGES)
+
+
+@given(odd_answers)
+def test_what_is_cited_is_cited_still(answer: str) -> None:
+    said = with_known_marks(answer, PASSAGES)
+    assert citations(said, PASSAGES) == citations(answer, PASSAGES)

@@ -54,6 +54,7 @@ class RecordingTurn:
     forfeited: list[tuple[int, str]] = field(default_factory=list)
     calls: int = 0
     summary: Summary | None = None
+    citable: set[int] = field(default_factory=set)
 
     @property
     def admitted(self) -> bool:
