@@ -5,6 +5,7 @@ commands, in order. `date` names the time. Where a request succeeds, as one that
 own choice does, its answer names new ids and times: those fields are compared by name alone.
 """
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -31,6 +32,16 @@ OF_TIME = {"date"}
 NEW_EACH_TIME = {"run_id", "thread_id", "created_at", "updated_at"}
 
 
+class OfRequests(Trips):
+    """What requests sent, without what the ingestor asks beside them, once a second."""
+
+    def append(self, name: str) -> None:
+        """Write a statement down."""
+        task = asyncio.current_task()
+        if task is None or not task.get_coro().__qualname__.startswith("Ingestor."):
+            super().append(name)
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     """All that one request showed to its sender, and all that it did behind the door."""
@@ -46,7 +57,7 @@ class Seen:
 class Watch:
     """Writes down what a serving house sends to its stores."""
 
-    statements: Trips = field(default_factory=Trips)
+    statements: Trips = field(default_factory=OfRequests)
     commands: list[list[str]] = field(default_factory=list)
 
     async def ask(self, client: httpx.AsyncClient, probe: Probe, id_: str) -> Seen:

@@ -7,7 +7,8 @@ from typing import Any
 Json = dict[str, Any]
 Place = tuple[str, str, str, str]  # method, path, where in the request, name
 
-PLAIN = {"limit", "from", "to", "query", "shared", "format"}  # parameters that name no thing
+# parameters that name no thing
+PLAIN = {"limit", "from", "to", "query", "shared", "format", "wait", "prefer"}
 
 
 @dataclass(frozen=True, slots=True)
