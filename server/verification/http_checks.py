@@ -12,6 +12,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from server.verification.doors import DOORS, Door
 from server.verification.model import CALL
 from server.verification.rivals import Masked, Rival
+from server.verification.unread import plant_unread
 from server.verification.world import World, shared_id
 
 ROUNDS = 6
@@ -42,6 +43,7 @@ async def _plant(here: World, rival: Rival, thread: str) -> None:
     subject = shared_id()  # no canary: the other one says it too, of a user of its own
     narrowed = {"limits": {"user_tokens_per_day": 9}}
     await _worked(here, rival, "PUT", f"/v1/limits/users/{subject}", json=narrowed)
+    await plant_unread(here, rival)
     rival.ids.update(
         subject=subject,
         shared_thread_id=thread,

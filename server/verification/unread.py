@@ -1,0 +1,41 @@
+"""A document that is still being read: what it was sent as, and passages that no search may see."""
+
+import hashlib
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from psycopg.errors import InsufficientPrivilege
+
+from server.verification.rivals import Rival
+from server.verification.world import World
+from storage.documents import document_row, place_of
+from storage.queries import query
+from tenancy.document import Document, DocumentStatus, NewPassage
+from tenancy.ids import DocumentId, PassageId, SubjectId
+
+
+async def plant_unread(here: World, rival: Rival) -> None:
+    """Store one that nobody is told to read: it stays as it is."""
+    document_id, content = DocumentId(uuid4()), rival.canary("upload").encode()
+    document = Document(
+        document_id=document_id,
+        title=rival.canary("title of an upload"),
+        media_type="text/plain",
+        size=len(content),
+        sha256=hashlib.sha256(content).digest(),
+        passages=0,
+        status=DocumentStatus.QUEUED,
+        created_at=datetime.now(UTC),
+    )
+    row = document_row(document, SubjectId("verify"), here.services.library.embedding_model)
+    name = f"{rival.canary('name of an upload')}.txt"
+    upload = {"name": name, "title": None, "media_type": None, "content": content}
+    staged = NewPassage(PassageId(uuid4()), 0, rival.canary("staged passage"), ())
+    of = {"document_id": document_id}
+    try:
+        async with here.services.cells.first.as_tenant(rival.tenant_id) as conn:
+            await conn.execute(query("add_document"), row)
+            await conn.execute(query("add_upload"), of | upload)
+            await conn.execute(query("stage_passages"), of | place_of([staged]))
+    except InsufficientPrivilege:
+        here.observer.found("table documents", "a tenant may not store what is its own")
