@@ -41,9 +41,9 @@ class Offer:
 
 
 def model_name(tenant: Tenant, models: Models) -> str:
-    """The model of the tenant's choice where its plan allows it, else the deployment's."""
-    wanted = tenant.preferences.get("model") or models.default
-    return wanted if tenant.plan.allows_model(wanted, models.default) else models.default
+    """The model of who speaks last and names one that the plan allows, else the deployment's."""
+    named = tenant.effective.model(lambda name: tenant.plan.allows_model(name, models.default))
+    return named or models.default
 
 
 def schema_text(shown: Schemas) -> str:

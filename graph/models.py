@@ -50,6 +50,9 @@ async def ask(
     """
     first = model or model_name(turn.tenant, models)
     options: dict[str, Any] = {"max_tokens": max_tokens, **({"tools": tools} if tools else {})}
+    temperature = turn.tenant.effective.last("temperature")
+    if temperature is not None:
+        options["temperature"] = temperature
     asking = _Asking(
         turn,
         models,

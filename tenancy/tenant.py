@@ -3,9 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from tenancy.errors import Invalid, NotAuthenticated, TenantSuspended
 from tenancy.ids import SubjectId, TenantId
+from tenancy.personalisation import Effective, Layer, Source, parse_value, resolve
 from tenancy.plan import Plan, change_plan
 from tenancy.principal import Principal, Role
 from tenancy.revocation import NOTHING_REVOKED, Revocations
@@ -18,13 +20,8 @@ class TenantStatus(StrEnum):
     SUSPENDED = "suspended"
 
 
-# What a tenant may say about its own assistant, with the longest value allowed in characters.
-PREFERENCES: Mapping[str, int] = {
-    "persona": 500,
-    "language": 64,
-    "instructions": 4000,
-    "model": 128,
-}
+# What a tenant may say of its assistants in one line of a terminal.
+PREFERENCES = ("persona", "tone", "language", "length", "instructions", "model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +37,7 @@ class Tenant:
     """A tenant with its plan and preferences, as known to every process.
 
     `plan` has the tenant's `own_limits` applied already; `user_limits` are those of single users.
+    `preferences` is the tenant's profile; `personal` what all say together, once that is known.
     """
 
     tenant_id: TenantId
@@ -47,11 +45,17 @@ class Tenant:
     status: TenantStatus
     plan: Plan
     cell_id: str
-    preferences: Mapping[str, str] = field(default_factory=dict)
+    preferences: Mapping[str, Any] = field(default_factory=dict)
     tools: Mapping[str, ToolSetting] = field(default_factory=dict)
     revocations: Revocations = NOTHING_REVOKED
     user_limits: Mapping[SubjectId, Mapping[str, str]] = field(default_factory=dict)
     own_limits: Mapping[str, str] = field(default_factory=dict)
+    personal: Effective | None = None
+
+    @property
+    def effective(self) -> Effective:
+        """How its assistant speaks: what the tenant says, where no more is known."""
+        return self.personal or resolve([Layer(Source.TENANT, self.preferences)])
 
     def for_user(self, subject_id: SubjectId) -> "Tenant":
         """The tenant with the limits of this user in its plan."""
@@ -70,7 +74,4 @@ def parse_preference(name: str, value: str) -> tuple[str, str]:
     """Return a preference as stored; raises `Invalid` for an unknown name or an overlong value."""
     if name not in PREFERENCES:
         raise Invalid(name, f"is no preference; one of {', '.join(PREFERENCES)}")
-    text = value.strip()
-    if len(text) > PREFERENCES[name] or "\0" in text:
-        raise Invalid(name, f"must be at most {PREFERENCES[name]} characters of text")
-    return name, text
+    return name, parse_value(Source.TENANT, name, value) or ""

@@ -23,3 +23,8 @@ def first_sentence(text: str, most: int) -> str:
         return sentence
     words = sentence[:most].rpartition(" ")[0].rstrip(",;:")
     return f"{words}…" if words else sentence[:most]
+
+
+def is_carriable(text: str) -> bool:
+    """Whether nothing of `text` would have to be left out."""
+    return clean(text) == text

@@ -147,6 +147,8 @@ def is_enabled(tenant: Tenant, spec: ToolSpec) -> bool:
 
 def _may_use(tenant: Tenant, principal: Principal, spec: ToolSpec) -> bool:
     # `tools:use` is always needed: a plugin's own scope may narrow who uses it, never widen.
+    if not tenant.effective.allows_tool(spec.name):
+        return False
     return is_enabled(tenant, spec) and {Scope.TOOLS_USE, spec.scope} <= principal.scopes
 
 

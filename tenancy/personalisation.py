@@ -1,0 +1,281 @@
+"""How an assistant speaks: what is said of it in several places, and what of that holds."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from tenancy.errors import Invalid, Refusal
+from tenancy.text import is_carriable
+
+MAX_TERMS = 40
+MAX_TERM_CHARACTERS = 60
+MAX_MEANING_CHARACTERS = 240
+MAX_POLICIES = 20
+MAX_POLICY_CHARACTERS = 300
+MAX_TOOLS = 64
+MAX_NAME_CHARACTERS = 128  # of a model or tool
+MAX_PASSAGES = 20
+MAX_CHARACTERS = 16_000  # of all that one source says: every prompt carries it
+LENGTHS = ("short", "medium", "long")
+
+
+class Source(StrEnum):
+    """Who says something, in rising precedence."""
+
+    PLATFORM = "platform"
+    PLAN = "plan"
+    TENANT = "tenant"
+    ASSISTANT = "assistant"
+    USER = "user"
+    REQUEST = "request"
+
+
+class Combine(StrEnum):
+    """What becomes of a field that several sources speak of."""
+
+    LAST = "last"  # the highest source that speaks
+    ADDED = "added"  # all of it: no source takes back what another said
+    MERGED = "merged"  # term by term, the highest source that speaks
+
+
+Parse = Callable[[str, object], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A field: how its value is read, who may say it, and how several are combined."""
+
+    parse: Parse
+    sources: tuple[Source, ...]
+    combine: Combine = Combine.LAST
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What one source says, by field."""
+
+    source: Source
+    says: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A field as one source says it."""
+
+    field: str
+    value: Any
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """All that is said of one assistant, in rising precedence, and what of it holds."""
+
+    values: tuple[Value, ...] = ()
+
+    def of(self, name: str) -> list[Value]:
+        """All that is said of a field, in rising precedence."""
+        return [each for each in self.values if each.field == name]
+
+    def last(self, name: str) -> Any:
+        """What the highest source says of a field; None where none does."""
+        return next((each.value for each in reversed(self.values) if each.field == name), None)
+
+    def text(self, name: str) -> str:
+        """The text that holds; '' where nobody says one."""
+        return self.last(name) or ""
+
+    @property
+    def glossary(self) -> dict[str, str]:
+        """The meaning of each term."""
+        return {t: m for each in self.of("glossary") for t, m in each.value.items()}
+
+    @property
+    def policies(self) -> list[str]:
+        """All policies, each once."""
+        return [*dict.fromkeys(each for said in self.of("policies") for each in said.value)]
+
+    def model(self, allows: Callable[[str], bool]) -> str | None:
+        """The model of the highest source that names one which the plan allows."""
+        named = [each.value for each in self.of("model") if allows(each.value)]
+        return named[-1] if named else None
+
+    def allows_tool(self, name: str) -> bool:
+        """Whether the assistant uses the tool: every one, unless it names those it does."""
+        named = self.last("tools")
+        return named is None or name in named
+
+    @property
+    def passages(self) -> int | None:
+        """How many passages are looked up."""
+        limit: int | None = (self.last("search") or {}).get("limit")
+        return limit
+
+    def holding(self, allows_model: Callable[[str], bool]) -> Iterator[Value]:
+        """What holds, by field; a field that is combined is there once for each source."""
+        for name, rule in FIELDS.items():
+            said = self.of(name)
+            if name == "model":
+                said = [each for each in said if allows_model(each.value)]
+            if rule.combine is Combine.LAST:
+                yield from said[-1:]
+            elif rule.combine is Combine.ADDED:
+                yield from said
+            else:
+                yield from _unmasked(said)
+
+
+def resolve(layers: Iterable[Layer]) -> Effective:
+    """What several sources say together, in whatever order they come.
+
+    A field that its source may not set, or whose value cannot be read, is not said.
+    """
+    ranked = sorted(layers, key=lambda layer: RANK[layer.source])
+    sound_ones = [(layer.source, sound(layer.source, layer.says)) for layer in ranked]
+    return Effective(
+        tuple(Value(n, v, source) for source, says in sound_ones for n, v in says.items())
+    )
+
+
+def parse_said(source: Source, said: Mapping[str, object]) -> dict[str, Any]:
+    """What a source says, as stored: null and what is empty are left out; raises `Invalid`."""
+    parsed = {name: parse_value(source, name, value) for name, value in said.items()}
+    kept = {name: value for name, value in parsed.items() if value is not None}
+    if sum(map(_size, kept.values())) > MAX_CHARACTERS:
+        raise Invalid(max(kept, key=lambda name: _size(kept[name])), TOO_LONG)
+    return kept
+
+
+def parse_value(source: Source, name: str, value: object) -> Any:
+    """One field as stored, or None for what says nothing; raises `Invalid`."""
+    rule = FIELDS.get(name)
+    if rule is None or source not in rule.sources:
+        known = [each for each, rule in FIELDS.items() if source in rule.sources]
+        raise Invalid(name, f"is nothing that is said here; one of {', '.join(known)}")
+    if value is None or value == "":
+        return None
+    parsed = rule.parse(name, value)
+    return None if parsed in ("", {}) or (parsed == [] and name != "tools") else parsed
+
+
+def sound(source: Source, stored: Mapping[str, object]) -> dict[str, Any]:
+    """What is stored, without what this program cannot read or the source may not say."""
+    kept = {}
+    for name, value in stored.items():
+        try:
+            parsed = parse_value(source, name, value)
+        except Refusal:
+            continue
+        if parsed is not None:
+            kept[name] = parsed
+    return kept
+
+
+def _unmasked(said: list[Value]) -> Iterator[Value]:
+    """Each source with those of its terms that no higher one says too."""
+    for position, each in enumerate(said):
+        higher = {term for other in said[position + 1 :] for term in other.value}
+        terms = {term: meaning for term, meaning in each.value.items() if term not in higher}
+        if terms:
+            yield Value(each.field, terms, each.source)
+
+
+def _size(value: object) -> int:
+    if isinstance(value, Mapping):
+        return sum(_size(k) + _size(v) for k, v in value.items())
+    return sum(map(_size, value)) if isinstance(value, list) else len(str(value))
+
+
+def _line(most: int) -> Parse:
+    """A text of one line."""
+
+    def parse(name: str, value: object) -> str:
+        return " ".join(_text(most)(name, value).split())
+
+    return parse
+
+
+def _text(most: int) -> Parse:
+    def parse(name: str, value: object) -> str:
+        if not isinstance(value, str) or not is_carriable(value) or len(value.strip()) > most:
+            raise Invalid(name, f"must be at most {most} characters of text")
+        return value.strip()
+
+    return parse
+
+
+def _one_of(*words: str) -> Parse:
+    def parse(name: str, value: object) -> object:
+        if value not in words:
+            raise Invalid(name, f"must be one of {', '.join(words)}")
+        return value
+
+    return parse
+
+
+def _lines(most: int, characters: int, what: str) -> Parse:
+    """A list of texts of one line, each once."""
+
+    def parse(name: str, value: object) -> list[str]:
+        if not isinstance(value, list) or len(value) > most:
+            raise Invalid(name, f"must be a list of at most {most} {what}")
+        lines = [_line(characters)(name, each) for each in value]
+        if not all(lines):
+            raise Invalid(name, "must hold no empty text")
+        return [*dict.fromkeys(lines)]
+
+    return parse
+
+
+def _terms(name: str, value: object) -> dict[str, str]:
+    if not isinstance(value, dict) or len(value) > MAX_TERMS:
+        raise Invalid(name, f"must be at most {MAX_TERMS} terms with their meanings")
+    read_term, read_meaning = _line(MAX_TERM_CHARACTERS), _line(MAX_MEANING_CHARACTERS)
+    terms = {read_term(name, each): read_meaning(name, value[each]) for each in value}
+    if not all(terms) or not all(terms.values()):
+        raise Invalid(name, "must hold no empty text")
+    return terms
+
+
+def _temperature(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
+        raise Invalid(name, "must be a number from 0 to 2")
+    return float(value)
+
+
+def _search(name: str, value: object) -> dict[str, int]:
+    if not isinstance(value, dict) or set(value) - {"limit"}:
+        raise Invalid(name, 'must be like {"limit": 5}')
+    limit = value.get("limit")
+    if limit is None:
+        return {}
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= MAX_PASSAGES:
+        raise Invalid(name, f"must have a limit from 0 to {MAX_PASSAGES}")
+    return {"limit": limit}
+
+
+EVERYBODY = tuple(Source)
+TENANTS = (Source.PLATFORM, Source.PLAN, Source.TENANT)
+ASSISTANTS = (*TENANTS, Source.ASSISTANT)
+CONTEXT = ("page", "locale", "channel")  # where the user is, as the client says
+RANK: Mapping[Source, int] = {source: rank for rank, source in enumerate(Source)}
+TOO_LONG = f"is too long: all together must be at most {MAX_CHARACTERS} characters"
+FIELDS: Mapping[str, Rule] = {
+    "persona": Rule(_line(500), ASSISTANTS),
+    "tone": Rule(_line(64), EVERYBODY),
+    "language": Rule(_line(64), EVERYBODY),
+    "length": Rule(_one_of(*LENGTHS), EVERYBODY),
+    "instructions": Rule(_text(4000), (*ASSISTANTS, Source.USER), Combine.ADDED),
+    "policies": Rule(
+        _lines(MAX_POLICIES, MAX_POLICY_CHARACTERS, "sentences"), TENANTS, Combine.ADDED
+    ),
+    "glossary": Rule(_terms, TENANTS, Combine.MERGED),
+    "model": Rule(_line(MAX_NAME_CHARACTERS), ASSISTANTS),
+    "temperature": Rule(_temperature, ASSISTANTS),
+    "search": Rule(_search, ASSISTANTS),
+    "tools": Rule(_lines(MAX_TOOLS, MAX_NAME_CHARACTERS, "names"), (Source.ASSISTANT,)),
+    "page": Rule(_line(512), (Source.REQUEST,)),
+    "locale": Rule(_line(35), (Source.REQUEST,)),
+    "channel": Rule(_line(32), (Source.REQUEST,)),
+}
