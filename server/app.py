@@ -14,6 +14,7 @@ from server.middleware import AuthenticationMiddleware, BodyLimitMiddleware
 from server.problems import install
 from server.routes import (
     account,
+    assistants,
     chat,
     documents,
     keys,
@@ -21,13 +22,27 @@ from server.routes import (
     ops,
     platform,
     platform_limits,
+    profile,
     runs,
     search,
     threads,
 )
 from server.services import Services
 
-ROUTERS = (chat, runs, threads, documents, search, account, limits, keys, platform, platform_limits)
+ROUTERS = (
+    chat,
+    runs,
+    threads,
+    documents,
+    search,
+    account,
+    limits,
+    keys,
+    assistants,
+    profile,
+    platform,
+    platform_limits,
+)
 DESCRIPTION = "One agent engine for thousands of tenants. Send a token or key as `Bearer`."
 
 

@@ -32,13 +32,13 @@ from storage.durability import durability_rules
 from storage.ledger import PostgresLedger
 from storage.threads import RENEW_SECONDS, Idempotency, PostgresThreads, Replay
 from storage.turn import Ending, Lease
+from tenancy.assistant import DEFAULT
 from tenancy.audit import AuditEvent, Outcome
 from tenancy.errors import (
     Conflict,
     Failure,
     IsolationBreach,
     LeaseLost,
-    NotFound,
     Overloaded,
     QuotaExceeded,
     Refusal,
@@ -60,7 +60,6 @@ OPENING_SECONDS = 0.25
 RELEASE_AGAIN_SECONDS = 1.0
 RELEASE_TRIES = 10  # with the time each takes, as long as a slot lives by itself
 NODES_BEFORE = 8  # and after the model calls, each of which may bring a step of tools
-ASSISTANTS = frozenset({"default"})
 
 CompiledAgent = CompiledStateGraph[Any, Any, Any, Any]
 
@@ -71,7 +70,8 @@ class RunRequest:
 
     message: str | None
     thread_id: ThreadId | None = None
-    assistant: str = "default"
+    assistant: str = DEFAULT
+    context: Mapping[str, Any] = field(default_factory=dict)
     resume: Mapping[str, Any] | None = None
     stream: bool = False
     idempotency_key: str | None = None
@@ -87,6 +87,8 @@ class RunRequest:
         if self.idempotency_key is None:
             return None
         parts = [self.message, self.thread_id, self.assistant, self.resume]
+        if self.context:  # not always: keys of before keep their meaning
+            parts.append(self.context)
         return Idempotency(self.idempotency_key, sha256(orjson.dumps(parts)).digest())
 
 
@@ -225,14 +227,13 @@ class Runner:
         return known
 
     async def _open(self, principal: Principal, request: RunRequest) -> "_Execution | LiveRun":
-        if request.assistant not in ASSISTANTS:
-            raise NotFound("No such assistant.")
         run_id = RunId(uuid4())
         thread_id = request.thread_id or ThreadId(uuid4())
         turn = await self._turns.open(principal, run_id, thread_id, wishes=request.wishes)
         try:
             if request.may_be_refused_unopened:
                 turn.enter_early()
+            await self._turns.personalise(turn, request.assistant, request.context)
             opened = await self._threads.open_run(
                 principal,
                 run_id=run_id,
@@ -504,6 +505,9 @@ def _answer(execution: _Execution) -> dict[str, Any]:
         "usage": {"input_tokens": tokens.input_tokens, "output_tokens": tokens.output_tokens},
         "model": notes.get("model", ""),
     }
+    if execution.request.assistant != DEFAULT:
+        chosen = execution.turn.chosen
+        answer["assistant"] = {"assistant": chosen.name, "version": chosen.version}
     if execution.turn.degraded:
         answer["degraded"] = list(execution.turn.degraded)
     if execution.interrupt is not None:

@@ -15,6 +15,7 @@ from server.ingestion import Ingestor
 from server.key_uses import KeyUses
 from server.models import DeploymentModels
 from server.orchestrator import Orchestrator
+from server.personalities import Personalities
 from server.quota_watch import QuotaWatch
 from server.reconciler import Reconciliations
 from server.runs import Runner
@@ -65,6 +66,7 @@ class Services:
     toolboxes: Toolboxes
     platform: Platform
     limits: PostgresLimits
+    personalities: Personalities
     audience: str
     currency: str
     components: Components

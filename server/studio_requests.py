@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from graph.state import Options
-from server.runs import ASSISTANTS
+from tenancy.assistant import DEFAULT
 from tenancy.errors import Forbidden, NotFound
 
 CHECKPOINT = frozenset({"checkpoint_id", "checkpoint_map"})
@@ -46,7 +46,7 @@ def refuse_smuggled(asked: Asked) -> None:
         raise Forbidden("A run starts in no other namespace than the thread's own.")
     if asked.get("webhook"):
         raise Forbidden("Webhooks are not served.")
-    if configurable.get("assistant", "default") not in ASSISTANTS:
+    if configurable.get("assistant", DEFAULT) != DEFAULT:
         raise NotFound("No such assistant.")
 
 

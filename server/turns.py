@@ -1,9 +1,10 @@
 """The runs in flight in this process: what each may spend and what it did."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid5
 
 import structlog
@@ -12,9 +13,11 @@ from graph.ports import NOTHING
 from server.auth import Directory
 from server.components import Components, Transaction
 from server.orchestrator import Orchestrator
+from server.personalities import Personalities
 from server.quota_metrics import count_degraded, count_tokens
 from server.slot import Place, Slot
 from storage.turn import TurnRecord
+from tenancy.assistant import DEFAULT, Chosen
 from tenancy.audit import AuditEvent, Outcome
 from tenancy.component import ActorChain
 from tenancy.errors import (
@@ -67,6 +70,7 @@ class RunTurn:
     priority: Priority = Priority.INTERACTIVE
     summary: Summary | None = None
     citable: set[int] = field(default_factory=set)
+    chosen: Chosen = field(default_factory=Chosen)
     record: TurnRecord = field(default_factory=TurnRecord)
     when_cleared: Callable[[], Awaitable[None]] = _nothing
     when_degraded: Callable[[Sequence[str]], None] = lambda steps: None
@@ -353,11 +357,16 @@ class RunTurns:
     """Implements the port `Turns`: a run's turn by its id, made when a run enters without one."""
 
     def __init__(
-        self, directory: Directory, orchestrator: Orchestrator, components: Components
+        self,
+        directory: Directory,
+        orchestrator: Orchestrator,
+        components: Components,
+        personalities: Personalities,
     ) -> None:
         self._directory = directory
         self._orchestrator = orchestrator
         self._components = components
+        self._personalities = personalities
         self._open: dict[RunId, RunTurn] = {}
 
     async def open(
@@ -369,7 +378,8 @@ class RunTurns:
         wishes: Wishes = NO_WISHES,
     ) -> RunTurn:
         """A new turn. Raises `NotAuthenticated`, `TenantSuspended` or `Unavailable`."""
-        tenant = (await self.require_served(principal)).for_user(principal.subject_id)
+        served = (await self.require_served(principal)).for_user(principal.subject_id)
+        tenant = await self._personalities.of_tenant(served)
         turn = RunTurn(
             principal,
             replace(tenant, plan=wishes.narrowed(tenant.plan)),
@@ -381,6 +391,15 @@ class RunTurns:
         )
         self._open[run_id] = turn
         return turn
+
+    async def personalise(self, turn: RunTurn, name: str, context: Mapping[str, Any]) -> None:
+        """Have an assistant speak in a turn, as its user prefers; raises `NotFound`."""
+        turn.tenant, turn.chosen = await self._personalities.choose(
+            turn.tenant, turn.principal, name, context
+        )
+        if name != DEFAULT:
+            version = turn.chosen.version or "draft"
+            turn.did("assistant.use", turn.chosen.name, Outcome.ALLOWED, version=version)
 
     async def enter(
         self, principal: Principal, run_id: RunId, thread_id: ThreadId | None

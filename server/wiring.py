@@ -19,6 +19,7 @@ from server.key_uses import KeyUses
 from server.model_slots import ModelSlots
 from server.models import DeploymentModels
 from server.orchestrator import Orchestrator
+from server.personalities import Personalities
 from server.quota_fallback import LocalQuota
 from server.quota_watch import QuotaWatch
 from server.quotas import Quotas
@@ -32,6 +33,7 @@ from server.titles import Titles
 from server.turns import RunTurns
 from server.webhook import Webhook
 from storage import redis_client
+from storage.assistants import PostgresAssistants
 from storage.cells import Cell, Cells
 from storage.checkpointer import TenantPostgresSaver
 from storage.directory import Directory as ControlDirectory
@@ -118,7 +120,8 @@ def build_services(
         endpoint_of=models.endpoint_of,
         reconcile=reconciliations.soon,
     )
-    turns = RunTurns(directory, orchestrator, components)
+    personalities = Personalities(control, PostgresAssistants(cells))
+    turns = RunTurns(directory, orchestrator, components, personalities)
     asides = Asides(turns, ledger)
     tell_of(slots, models)
     agent = build_agent(Ports(turns, toolboxes, Gate(components), search, models))
@@ -157,6 +160,7 @@ def build_services(
         toolboxes=toolboxes,
         platform=Platform(operator_url),
         limits=PostgresLimits(cells),
+        personalities=personalities,
         audience=settings.audience,
         currency=settings.currency,
         components=components,

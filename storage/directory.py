@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import orjson
@@ -11,6 +12,7 @@ import structlog
 from storage.limits import limits_of
 from storage.postgres import Connection, Pool, Row, repeated, translated
 from storage.queries import Query, query
+from tenancy.assistant import Chosen
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Invalid, Unavailable
 from tenancy.ids import KeyId, SubjectId, TenantId
@@ -26,6 +28,14 @@ log = structlog.get_logger()
 CACHED = 20_000  # records: thousands of tenants with a handful of keys each
 POLL_SECONDS = 0.5  # for who missed the announcement: a change acts within a second
 STALE_SECONDS = 5.0  # cached records serve this long while the database is away, then nothing does
+
+
+@dataclass(frozen=True, slots=True)
+class Profiles:
+    """What the deployment says, by plan ('' for all), and the assistants every tenant sees."""
+
+    says: Mapping[str, Mapping[str, Any]]
+    assistants: Mapping[str, Chosen]
 
 
 class Directory:
@@ -63,6 +73,11 @@ class Directory:
     async def prices(self) -> Prices:
         """The price of each model that has one."""
         return await self._cached(("prices", None), self._prices) or {}
+
+    async def profiles(self) -> Profiles:
+        """What the deployment says of assistants."""
+        found = await self._cached(("profiles", None), self._profiles)
+        return found or Profiles({}, {})
 
     async def watch(self) -> None:
         """Follow the changes until cancelled: announced ones at once, missed ones by looking."""
@@ -145,10 +160,21 @@ class Directory:
             raise Unavailable
         return {model: Price(model, *nanos) for model, nanos in row["prices"].items()}
 
+    async def _profiles(self) -> Profiles:
+        row = await self._read(query("platform_profiles"), self._pool.database.platform_entry())
+        if row is None:  # no seal of ours holds: policies that cannot be read still bind
+            raise Unavailable
+        return Profiles(row["profiles"], universal_of(row["assistants"]))
+
     async def ready(self) -> None:
         """Raise `Unavailable` unless the database answers now."""
         if await self._read(query("control_version"), {}) is None:
             raise Unavailable
+
+
+def universal_of(rows: Mapping[str, Row]) -> dict[str, Chosen]:
+    """The universal assistants of `platform_profiles`, by slug."""
+    return {slug: Chosen(slug, row["version"], row["content"]) for slug, row in rows.items()}
 
 
 def tenant_of(row: Row) -> Tenant:

@@ -13,6 +13,7 @@ KeyId = NewType("KeyId", UUID)
 ThreadId = NewType("ThreadId", UUID)
 RunId = NewType("RunId", UUID)
 DocumentId = NewType("DocumentId", UUID)
+AssistantId = NewType("AssistantId", UUID)
 PassageId = NewType("PassageId", UUID)
 
 # Never a brace (the Redis hash tag), never upper case (identity providers map their own values).

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import StreamingResponse
@@ -17,6 +17,7 @@ from server.services import Services
 from tenancy.errors import Invalid, QuotaExceeded, TenantryError
 from tenancy.fairness import Priority
 from tenancy.ids import ThreadId
+from tenancy.personalisation import Source, parse_said
 from tenancy.plan import MAX_LIMIT, MAX_STEPS
 from tenancy.principal import Principal, Scope
 from tenancy.quota import Standing, rate_limit_headers
@@ -35,13 +36,25 @@ class Budget(Body):
     steps: int | None = Field(None, ge=1, le=MAX_STEPS)
 
 
+class Context(Body):
+    """Where the user is, and how to answer this once: told to the model as data."""
+
+    page: Text | None = None
+    locale: Text | None = None
+    channel: Text | None = None
+    tone: Text | None = None
+    language: Text | None = None
+    length: Text | None = None
+
+
 class ChatBody(Body):
     """A message, or the answer to what the thread's last run was interrupted for."""
 
     message: Message | None = None
     resume: Resume | None = None
     thread_id: JsonUUID | None = None
-    assistant: Text = Field("default", min_length=1, max_length=64)
+    assistant: Text = Field("default", min_length=1, max_length=70)  # an id or slug, @draft
+    context: Context | None = None
     stream: bool = False
     priority: Annotated[Priority, Field(strict=False)] = Priority.INTERACTIVE
     budget: Budget | None = None
@@ -51,6 +64,11 @@ class ChatBody(Body):
         if self.resume is not None and (self.message is not None or self.thread_id is None):
             raise ValueError("resume goes with a thread_id and without a message")
         return self
+
+    def situation(self) -> dict[str, Any]:
+        """The request's context; raises `Invalid`."""
+        said = {} if self.context is None else self.context.model_dump(exclude_none=True)
+        return parse_said(Source.REQUEST, said)
 
     def wishes(self) -> Wishes:
         """How urgent the run is, and its own limits."""
@@ -80,6 +98,7 @@ async def chat(
         message=body.message,
         thread_id=None if body.thread_id is None else ThreadId(body.thread_id),
         assistant=body.assistant,
+        context=body.situation(),
         resume=None if body.resume is None else body.resume.model_dump(exclude_unset=True),
         stream=body.stream,
         idempotency_key=idempotency_key,

@@ -22,7 +22,7 @@ from storage.queries import Query
 from tenancy.ids import TenantId
 from tenancy.page import Cursor
 from tenancy.principal import Role
-from tests.isolation.probes import HI, MISSING, OF_USER, Probe
+from tests.isolation.probes import HI, MISSING, OF_USER, TONE, Probe
 from tests.storage.makers import Trips
 from tests.support.house import House
 
@@ -166,6 +166,7 @@ async def _one_of_each(boss: httpx.AsyncClient, number: int) -> dict[str, str]:
     subject = str(uuid4())
     await boss.put(OF_USER.format(subject=subject), json={"limits": {"user_tokens_per_day": 9}})
     api_key = await boss.post("/v1/keys", json={"subject": "robot"})
+    made = await boss.post("/v1/assistants", json={"slug": f"a{number}", **TONE})
     thread = said.json()["thread_id"]
     return {
         "thread": thread,
@@ -175,6 +176,7 @@ async def _one_of_each(boss: httpx.AsyncClient, number: int) -> dict[str, str]:
         "document": document.json()["document_id"],
         "key": api_key.json()["key_id"],
         "subject": subject,
+        "assistant": made.json()["assistant_id"],
     }
 
 

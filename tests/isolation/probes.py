@@ -8,7 +8,7 @@ Json = dict[str, Any]
 Place = tuple[str, str, str, str]  # method, path, where in the request, name
 
 # parameters that name no thing
-PLAIN = {"limit", "from", "to", "query", "shared", "format", "wait", "prefer"}
+PLAIN = {"limit", "from", "to", "before", "query", "shared", "format", "wait", "prefer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Probe:
         if self.where == "path":
             sent["url"] = self.path.format(**{self.name: id_})
         elif self.where == "query":
-            sent["params"] = {self.name: id_}
+            sent |= {"url": self.path.format(assistant_id="default"), "params": {self.name: id_}}
         elif self.where == "header":
             sent["headers"] = {self.name: id_}
         else:
@@ -49,6 +49,8 @@ class Probe:
 
 OF_USER = "/v1/limits/users/{subject}"
 OF_THREAD = "/v1/threads/{thread_id}"
+OF_ASSISTANT = "/v1/assistants/{assistant_id}"
+TONE = {"content": {"tone": "dry"}}
 HI = {"message": "Hi"}
 RESUME = {"resume": {"decisions": [{"type": "approve"}]}}
 PROBES = [
@@ -74,6 +76,17 @@ PROBES = [
     Probe("GET", "/v1/limits/users", "query", "cursor", "subject"),
     Probe("PUT", OF_USER, "path", "subject", "subject", {"limits": {"user_burst": None}}),
     Probe("DELETE", OF_USER, "path", "subject", "subject"),
+    Probe("GET", "/v1/assistants", "query", "cursor", "cursor"),
+    Probe("GET", OF_ASSISTANT, "path", "assistant_id", "assistant"),
+    Probe("PATCH", OF_ASSISTANT, "path", "assistant_id", "assistant", TONE),
+    Probe("PUT", f"{OF_ASSISTANT}/draft", "path", "assistant_id", "assistant", TONE),
+    Probe("POST", f"{OF_ASSISTANT}/publish", "path", "assistant_id", "assistant"),
+    Probe("POST", f"{OF_ASSISTANT}/rollback", "path", "assistant_id", "assistant", {"version": 1}),
+    Probe("GET", f"{OF_ASSISTANT}/versions", "path", "assistant_id", "assistant"),
+    Probe("GET", f"{OF_ASSISTANT}/diff", "path", "assistant_id", "assistant"),
+    Probe("GET", f"{OF_ASSISTANT}/effective", "path", "assistant_id", "assistant"),
+    Probe("GET", f"{OF_ASSISTANT}/effective", "query", "user", "subject"),
+    Probe("DELETE", OF_ASSISTANT, "path", "assistant_id", "assistant"),
     Probe("GET", "/v1/audit", "query", "cursor", "cursor"),
     Probe("GET", "/v1/keys", "query", "cursor", "cursor"),
     Probe("POST", "/v1/keys/{key_id}/rotate", "path", "key_id", "key"),
@@ -84,7 +97,7 @@ PROBES = [
 MISSING = [  # those that are a 404
     probe
     for probe in PROBES
-    if (probe.where == "path" and probe.method != "PUT")
+    if (probe.where == "path" and (probe.method, probe.path) != ("PUT", OF_USER))
     or (probe.path == "/v1/chat" and probe.where == "body")
 ]
 

@@ -30,6 +30,8 @@ from tests.support.stores import SEAL_KEY, Cluster
 Conn = psycopg.Connection[Any]
 
 TENANT_TABLES = (
+    "assistant_versions",
+    "assistants",
     "audit_events",
     "checkpoint_blobs",
     "checkpoint_writes",
@@ -42,6 +44,7 @@ TENANT_TABLES = (
     "threads",
     "uploads",
     "usage_events",
+    "user_preferences",
 )
 APPEND_ONLY = ("audit_events", "usage_events")
 CONTROL_TABLES = (
@@ -53,10 +56,12 @@ CONTROL_TABLES = (
     "plan_limits",
     "plans",
     "prices",
+    "profiles",
     "revocations",
     "seal_keys",
     "tenants",
     "tool_settings",
+    "universal_assistants",
     "user_limits",
     "version",
 )
@@ -73,6 +78,10 @@ ROWS = {
     " values (%(id)s, %(id)s, 0, 'secret', 'm', '[1,0]'",
     "staged_passages": "passage_id, document_id, ordinal, body) values (%(id)s, %(id)s, 0, 'x'",
     "uploads": "document_id, name, content) values (%(id)s, 'secret', ''",
+    "assistants": "assistant_id, slug, draft) values (%(id)s::uuid, %(id)s::text, '{}'",
+    "assistant_versions": "assistant_id, version, content, subject_id)"
+    " values (%(id)s, 1, '{}', 'alice'",
+    "user_preferences": "subject_id, says) values (%(id)s, '{}'",
     "usage_events": "event_id, meter, quantity, subject_id) values (%(id)s, 'runs', 1, 'alice'",
     "audit_events": "event_id, actor, subject_id, action, outcome)"
     " values (%(id)s, 'key', 'alice', 'act', 'allowed'",
@@ -440,6 +449,8 @@ def test_the_operator_never_sees_content(doors: Doors, table: str) -> None:
         "select * from control.prices",
         "delete from control.prices",
         "select control.merge_user_limits('acme', 'x', '{}', '{}')",
+        "select * from control.profiles",
+        "insert into control.universal_assistants values ('x', 1, '{}')",
         "select * from control.api_keys",
         "select * from control.key_uses",
         "select * from control.issuers",

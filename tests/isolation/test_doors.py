@@ -59,6 +59,8 @@ PRICE = {"model": "gpt", "input": 15, "output": 60}
 RESUME = {"resume": {"decisions": [{"type": "approve"}]}}
 OF_USER, OF_TENANT = "/v1/limits/users/{subject}", "/v1/tenants/{tenant_id}/limits"
 OF_THREAD = "/v1/threads/{thread_id}"
+OF_ASSISTANT = "/v1/assistants/{assistant_id}"
+TONE, FIRST = {"content": {"tone": "acmecanary"}}, {"version": 1}
 FILE = {"file": ("door.txt", b"What stands behind a door.")}
 DOORS = [
     Door("POST", "/v1/chat", Scope.CHAT, json={"message": "Hi"}),
@@ -94,6 +96,21 @@ DOORS = [
     Door("GET", "/v1/limits/users", Scope.SETTINGS_WRITE),
     Door("PUT", OF_USER, Scope.SETTINGS_WRITE, "subject", json=LIMITS, makes=True),
     Door("DELETE", OF_USER, Scope.SETTINGS_WRITE, "subject"),
+    Door("POST", "/v1/assistants", Scope.SETTINGS_WRITE, json={"slug": "door"}),
+    Door("GET", "/v1/assistants", Scope.THREADS_READ),
+    Door("GET", OF_ASSISTANT, Scope.SETTINGS_WRITE, "assistant_id"),
+    Door("PATCH", OF_ASSISTANT, Scope.SETTINGS_WRITE, "assistant_id", json=TONE),
+    Door("PUT", f"{OF_ASSISTANT}/draft", Scope.SETTINGS_WRITE, "assistant_id", json=TONE),
+    Door("POST", f"{OF_ASSISTANT}/publish", Scope.SETTINGS_WRITE, "assistant_id"),
+    Door("POST", f"{OF_ASSISTANT}/rollback", Scope.SETTINGS_WRITE, "assistant_id", json=FIRST),
+    Door("GET", f"{OF_ASSISTANT}/versions", Scope.SETTINGS_WRITE, "assistant_id"),
+    Door("GET", f"{OF_ASSISTANT}/diff", Scope.SETTINGS_WRITE, "assistant_id"),
+    Door("GET", f"{OF_ASSISTANT}/effective", Scope.SETTINGS_WRITE, "assistant_id"),
+    Door("DELETE", OF_ASSISTANT, Scope.SETTINGS_WRITE, "assistant_id"),
+    Door("GET", "/v1/profile", Scope.SETTINGS_WRITE),
+    Door("PUT", "/v1/profile", Scope.SETTINGS_WRITE, json={"says": {"tone": "acmecanary"}}),
+    Door("GET", "/v1/preferences", Scope.THREADS_READ),
+    Door("PUT", "/v1/preferences", Scope.CHAT, json={"says": {"tone": "acmecanary"}}),
     Door("GET", "/v1/tenants", Scope.PLATFORM),
     Door("GET", "/v1/tenants/{tenant_id}", Scope.PLATFORM, "tenant_id"),
     Door("POST", "/v1/tenants/{tenant_id}/suspend", Scope.PLATFORM, "tenant_id"),
@@ -129,7 +146,11 @@ async def acmes(product: House) -> dict[str, str]:
         key = (await boss.post("/v1/keys", json={"subject": "acmecanary"})).json()
         subject = f"user/{uuid4()}"
         await boss.put(OF_USER.format(subject=subject), json=LIMITS)
+        made = await boss.post("/v1/assistants", json={"slug": "acmecanary", **TONE})
+        assistant = made.json()["assistant_id"]
+        await boss.post(f"/v1/assistants/{assistant}/publish")
     return {
+        "assistant_id": assistant,
         "thread_id": said["thread_id"],
         "run_id": said["run_id"],
         "document_id": document["document_id"],

@@ -87,6 +87,19 @@ INJECTED = {
         "select * from tenantry.limited_tenant_record("
         "tenantry.enter('globex', current_setting('app.tenant_seal')))",
     ),
+    "the deployment's profiles, as the platform": (
+        "select * from tenantry.platform_profiles("
+        "tenantry.enter('*', current_setting('app.tenant_seal')))",
+    ),
+    "what another's user prefers": (
+        "select p.*, 'canary-of-' || 'globex' from tenantry.who_speaks("
+        "tenantry.enter('globex', current_setting('app.tenant_seal')), 'u', 'a', true) p"
+        " where preferences is not null or slug is not null",
+    ),
+    "the profile of another": (
+        "select tenantry.enter('globex', '')",
+        "select 'canary-of-' || 'globex' from tenantry.put_profile('{}') as done where done",
+    ),
     "the limits of another": ("select * from control.limits_of('globex')",),
     "the prices": ("select * from tenantry.price_records('*')",),
     "the prices, as the platform": (

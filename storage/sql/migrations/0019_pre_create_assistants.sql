@@ -1,0 +1,157 @@
+-- How assistants speak: what the deployment, a tenant, its assistants and its users say of it.
+set local lock_timeout = '5s';
+
+-- Of the whole deployment. The empty name is the platform's own; any other is that of a plan.
+create table control.profiles (
+    name text primary key,
+    says jsonb not null check (jsonb_typeof(says) = 'object')
+);
+
+-- Assistants that every tenant sees. The version grows with each change, so that runs can name what they used.
+create table control.universal_assistants (
+    slug       text primary key check (slug ~ '^[a-z0-9][a-z0-9_-]{0,62}$' and slug <> 'default'),
+    version    int not null default 1,
+    content    jsonb not null check (jsonb_typeof(content) = 'object'),
+    changed_at timestamptz not null default now()
+);
+
+create trigger announce after insert or update or delete on control.profiles
+    for each statement execute function control.announce();
+create trigger announce after insert or update or delete on control.universal_assistants
+    for each statement execute function control.announce();
+
+create table tenantry.assistants (
+    tenant_id    text not null default tenantry.current_tenant() check (tenant_id <> ''),
+    assistant_id uuid not null,
+    slug         text not null check (slug ~ '^[a-z0-9][a-z0-9_-]{0,62}$' and slug <> 'default'),
+    draft        jsonb not null check (jsonb_typeof(draft) = 'object'),
+    published    int,                           -- the version in use; null before the first
+    created_at   timestamptz not null default now(),
+    updated_at   timestamptz not null default now(),
+    primary key (tenant_id, assistant_id)
+);
+create unique index assistants_by_slug on tenantry.assistants (tenant_id, slug);
+create index assistants_recent on tenantry.assistants (tenant_id, created_at desc, assistant_id desc);
+
+-- What was published: no statement of ours changes it.
+create table tenantry.assistant_versions (
+    tenant_id    text not null default tenantry.current_tenant() check (tenant_id <> ''),
+    assistant_id uuid not null,
+    version      int not null check (version > 0),
+    content      jsonb not null check (jsonb_typeof(content) = 'object'),
+    subject_id   text not null,
+    created_at   timestamptz not null default now(),
+    primary key (tenant_id, assistant_id, version),
+    foreign key (tenant_id, assistant_id) references tenantry.assistants on delete cascade
+);
+
+create table tenantry.user_preferences (
+    tenant_id  text not null default tenantry.current_tenant() check (tenant_id <> ''),
+    subject_id text not null check (subject_id <> ''),
+    says       jsonb not null check (jsonb_typeof(says) = 'object'),
+    primary key (tenant_id, subject_id)
+);
+
+alter table tenantry.assistants enable row level security;
+alter table tenantry.assistants force row level security;
+alter table tenantry.assistant_versions enable row level security;
+alter table tenantry.assistant_versions force row level security;
+alter table tenantry.user_preferences enable row level security;
+alter table tenantry.user_preferences force row level security;
+create policy tenant_isolation on tenantry.assistants to tenantry_app
+    using (tenant_id = (select tenantry.current_tenant()))
+    with check (tenant_id = (select tenantry.current_tenant()));
+create policy tenant_isolation on tenantry.assistant_versions to tenantry_app
+    using (tenant_id = (select tenantry.current_tenant()))
+    with check (tenant_id = (select tenantry.current_tenant()));
+create policy tenant_isolation on tenantry.user_preferences to tenantry_app
+    using (tenant_id = (select tenantry.current_tenant()))
+    with check (tenant_id = (select tenantry.current_tenant()));
+create policy owner_erases on tenantry.assistants to current_user
+    using (tenant_id = (select tenantry.current_tenant())) with check (false);
+create policy owner_erases on tenantry.assistant_versions to current_user
+    using (tenant_id = (select tenantry.current_tenant())) with check (false);
+create policy owner_erases on tenantry.user_preferences to current_user
+    using (tenant_id = (select tenantry.current_tenant())) with check (false);
+grant select, insert, update, delete
+    on tenantry.assistants, tenantry.assistant_versions, tenantry.user_preferences to tenantry_app;
+
+-- What a run must know of its user and its assistant, in one trip. No assistant: only the user's.
+create function tenantry.who_speaks(p_tenant text, p_subject text, p_assistant text, p_draft boolean)
+    returns table (preferences jsonb, assistant_id uuid, slug text, version int, content jsonb)
+    language plpgsql as $$
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    return query
+    select (select u.says from tenantry.user_preferences u
+             where u.tenant_id = p_tenant and u.subject_id = p_subject),
+           a.assistant_id, a.slug, v.version, case when p_draft then a.draft else v.content end
+      from (select 1) one
+      left join tenantry.assistants a
+        on a.tenant_id = p_tenant and (a.slug = p_assistant or a.assistant_id::text = p_assistant)
+      left join tenantry.assistant_versions v
+        on v.tenant_id = p_tenant and v.assistant_id = a.assistant_id and v.version = a.published and not p_draft
+     order by a.assistant_id::text = p_assistant desc nulls last limit 1;
+end $$;
+
+-- What the tenant says of all its assistants is a part of its record: every process knows it within a second.
+create function tenantry.put_profile(p_says jsonb) returns boolean
+    language sql security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    update control.tenants set preferences = p_says where tenant_id = (select tenantry.current_tenant())
+    returning true;
+end;
+
+-- What the deployment says, for the platform alone: no row for anybody else.
+create function tenantry.platform_profiles(p_platform text) returns table (profiles jsonb, assistants jsonb)
+    language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select (select coalesce(jsonb_object_agg(p.name, p.says), '{}') from control.profiles p),
+           (select coalesce(jsonb_object_agg(a.slug, jsonb_build_object('version', a.version, 'content', a.content)),
+                            '{}') from control.universal_assistants a)
+     where p_platform = '*' and p_platform = (select tenantry.current_tenant());
+end;
+
+-- For operators, by HTTP and at the terminal.
+create function control.list_profiles() returns table (name text, says jsonb)
+    language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select p.name, p.says from control.profiles p order by p.name;
+end;
+
+create function control.put_profile(p_name text, p_says jsonb) returns void
+    language sql security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    insert into control.profiles (name, says) values (p_name, p_says)
+    on conflict (name) do update set says = excluded.says;
+end;
+
+create function control.list_universal_assistants()
+    returns table (slug text, version int, content jsonb, changed_at timestamptz)
+    language sql stable security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    select a.slug, a.version, a.content, a.changed_at from control.universal_assistants a order by a.slug;
+end;
+
+create function control.put_universal_assistant(p_slug text, p_content jsonb) returns int
+    language sql security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    insert into control.universal_assistants as a (slug, content) values (p_slug, p_content)
+    on conflict (slug) do update set content = excluded.content, version = a.version + 1, changed_at = now()
+    returning version;
+end;
+
+create function control.remove_universal_assistant(p_slug text) returns boolean
+    language sql security definer set search_path = pg_catalog, pg_temp
+begin atomic
+    delete from control.universal_assistants where slug = p_slug returning true;
+end;
+
+revoke execute on all functions in schema control from public;
+revoke execute on function tenantry.put_profile(jsonb), tenantry.platform_profiles(text),
+                           tenantry.who_speaks(text, text, text, boolean) from public;
+grant execute on function tenantry.put_profile(jsonb), tenantry.platform_profiles(text),
+                          tenantry.who_speaks(text, text, text, boolean) to tenantry_app;
+grant execute on function control.list_profiles(), control.put_profile(text, jsonb),
+    control.list_universal_assistants(), control.put_universal_assistant(text, jsonb),
+    control.remove_universal_assistant(text) to tenantry_operator;
