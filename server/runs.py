@@ -233,13 +233,16 @@ class Runner:
         try:
             if request.may_be_refused_unopened:
                 turn.enter_early()
-            await self._turns.personalise(turn, request.assistant, request.context)
+            wanted = await self._turns.wanted(
+                principal, request.assistant, goes_on=request.resume is not None
+            )
             opened = await self._threads.open_run(
                 principal,
                 run_id=run_id,
                 thread_id=thread_id,
                 new_thread=request.thread_id is None,
                 idempotency=request.idempotency(),
+                wanted=wanted,
             )
         except BaseException:
             turn.leave()
@@ -248,6 +251,7 @@ class Runner:
         if isinstance(opened, Replay):
             self._turns.close(run_id)
             return _replayed(opened)
+        turn.speak_as(opened.speaking, request.context)
         turn.record.keep = CHECKPOINTS_KEPT
         saver = self._saver.for_run(opened, self._rules, turn.record)
         cleared: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -505,9 +509,8 @@ def _answer(execution: _Execution) -> dict[str, Any]:
         "usage": {"input_tokens": tokens.input_tokens, "output_tokens": tokens.output_tokens},
         "model": notes.get("model", ""),
     }
-    if execution.request.assistant != DEFAULT:
-        chosen = execution.turn.chosen
-        answer["assistant"] = {"assistant": chosen.name, "version": chosen.version}
+    if not execution.turn.chosen.is_default:
+        answer["assistant"] = execution.turn.chosen.reference()
     if execution.turn.degraded:
         answer["degraded"] = list(execution.turn.degraded)
     if execution.interrupt is not None:

@@ -17,7 +17,7 @@ from server.personalities import Personalities
 from server.quota_metrics import count_degraded, count_tokens
 from server.slot import Place, Slot
 from storage.turn import TurnRecord
-from tenancy.assistant import DEFAULT, Chosen
+from tenancy.assistant import Chosen, Speaking, Wanted, speech
 from tenancy.audit import AuditEvent, Outcome
 from tenancy.component import ActorChain
 from tenancy.errors import (
@@ -31,6 +31,7 @@ from tenancy.errors import (
 )
 from tenancy.fairness import Priority
 from tenancy.ids import RunId, ThreadId
+from tenancy.personalisation import Layer, Source
 from tenancy.plan import Step
 from tenancy.principal import Principal
 from tenancy.quota import TOKENS_PER_RUN, Claim, Standing, Verdict
@@ -139,6 +140,19 @@ class RunTurn:
         """The number of the model call about to be made, from 0."""
         call, self._calls = self._calls, self._calls + 1
         return call
+
+    def speak_as(self, speaking: Speaking, context: Mapping[str, Any]) -> None:
+        """Have an assistant speak, as its user prefers and where the user is."""
+        self.chosen = speaking.chosen
+        said = [
+            Layer(Source.ASSISTANT, speech(self.chosen.content)),
+            Layer(Source.USER, speaking.preferences),
+            Layer(Source.REQUEST, context),
+        ]
+        self.tenant = replace(self.tenant, personal=self.tenant.effective.joined(said))
+        if not self.chosen.is_default:
+            version = self.chosen.version or "draft"
+            self.did("assistant.use", self.chosen.name, Outcome.ALLOWED, version=version)
 
     async def reserve(self, call: int, offers: Sequence[Claim]) -> int | None:
         """Hold the first of `offers` that fits; its index, or None when the budgets say no."""
@@ -392,14 +406,9 @@ class RunTurns:
         self._open[run_id] = turn
         return turn
 
-    async def personalise(self, turn: RunTurn, name: str, context: Mapping[str, Any]) -> None:
-        """Have an assistant speak in a turn, as its user prefers; raises `NotFound`."""
-        turn.tenant, turn.chosen = await self._personalities.choose(
-            turn.tenant, turn.principal, name, context
-        )
-        if name != DEFAULT:
-            version = turn.chosen.version or "draft"
-            turn.did("assistant.use", turn.chosen.name, Outcome.ALLOWED, version=version)
+    async def wanted(self, principal: Principal, name: str, *, goes_on: bool) -> Wanted:
+        """The assistant that a run asks for; raises `NotFound` for what can be none."""
+        return await self._personalities.wanted(principal, name, goes_on=goes_on)
 
     async def enter(
         self, principal: Principal, run_id: RunId, thread_id: ThreadId | None

@@ -1,7 +1,6 @@
 """A tenant's assistants with their versions, its profile, and what its users prefer."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from storage.cells import Cells
@@ -9,7 +8,15 @@ from storage.ledger import insert_events
 from storage.limits import document
 from storage.postgres import Row, TenantConnection
 from storage.queries import call, query
-from tenancy.assistant import MAX_ASSISTANTS, MAX_VERSIONS, Assistant, Chosen, Content, Version
+from tenancy.assistant import (
+    MAX_ASSISTANTS,
+    MAX_VERSIONS,
+    Assistant,
+    Chosen,
+    Content,
+    Speaking,
+    Version,
+)
 from tenancy.audit import AuditEvent
 from tenancy.errors import Conflict, NotFound
 from tenancy.ids import AssistantId, SubjectId, TenantId
@@ -18,31 +25,21 @@ from tenancy.page import Cursor
 _WHO_SPEAKS = call("who_speaks")
 
 
-@dataclass(frozen=True, slots=True)
-class Speaking:
-    """What a run must know of its user and its assistant; None where there is no such one."""
-
-    preferences: Mapping[str, Any] = field(default_factory=dict)
-    chosen: Chosen | None = None
-
-
 class PostgresAssistants:
     """Every change is one transaction with its audit event."""
 
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
 
-    async def speaking(
-        self, tenant_id: TenantId, subject_id: SubjectId, name: str, *, draft: bool = False
-    ) -> Speaking:
-        """What a user prefers and the tenant's assistant of that id or slug, in one trip."""
-        params = {"subject_id": subject_id, "assistant": name, "draft": draft}
+    async def speaking(self, tenant_id: TenantId, subject_id: SubjectId, name: str) -> Speaking:
+        """What a user prefers, and the tenant's assistant of that id or slug, if it has one."""
+        params = {"subject_id": subject_id, "assistant": name, "draft": False}
         cell = self._cells.for_tenant(tenant_id)
         [row] = await cell.call(_WHO_SPEAKS, tenant_id, params)
-        chosen = None
+        chosen = Chosen()
         if row["content"] is not None:
             chosen = Chosen(str(row["assistant_id"]), row["version"], row["content"])
-        return Speaking(row["preferences"] or {}, chosen)
+        return Speaking(chosen, row["preferences"] or {})
 
     async def put_profile(
         self, tenant_id: TenantId, says: Mapping[str, Any], audit: AuditEvent

@@ -18,9 +18,11 @@ from langgraph.checkpoint.base import (
 from storage.cells import Cells
 from storage.checkpointer import TenantPostgresSaver
 from storage.ledger import dump, insert_events, rows_of
+from storage.limits import document
 from storage.postgres import Row, TenantConnection
 from storage.queries import call, query
 from storage.turn import Lease, TurnRecord
+from tenancy.assistant import NO_ASSISTANT, WHOEVER, Chosen, Speaking, Wanted
 from tenancy.audit import AuditEvent
 from tenancy.errors import Conflict, Invalid, NotFound, ThreadBusy, ThreadQuarantined
 from tenancy.ids import RunId, SubjectId, TenantId, ThreadId
@@ -65,6 +67,7 @@ class Run:
     created_at: datetime
     finished_at: datetime | None
     tokens: Tokens
+    assistant: Chosen
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +100,9 @@ class PostgresThreads:
         thread_id: ThreadId,
         new_thread: bool,
         idempotency: Idempotency | None,
+        wanted: Wanted = WHOEVER,
     ) -> Lease | Replay:
-        """Take the thread's lease for a run, in one round trip.
+        """Take the thread's lease for a run and find its assistant, in one round trip.
 
         Raises `NotFound`, `ThreadBusy`, `ThreadQuarantined`, or `Invalid` for a reused
         idempotency key.
@@ -115,13 +119,15 @@ class PostgresThreads:
                 "lease_seconds": LEASE_SECONDS,
                 "idempotency_key": idempotency and idempotency.key,
                 "digest": idempotency and idempotency.digest,
+                **_wanted(wanted),
             },
         )
         if row["outcome"] == "replay":
             return Replay(row["result"])
         if row["outcome"] != "opened":
             raise _refusal(row["outcome"])
-        return Lease(principal.tenant_id, thread_id, run_id, row["fence"], new_thread)
+        speaking = _speaking(row, wanted)
+        return Lease(principal.tenant_id, thread_id, run_id, row["fence"], new_thread, speaking)
 
     async def renew(self, lease: Lease) -> bool:
         """Extend the lease; False when another run has it."""
@@ -371,7 +377,27 @@ def _thread(row: Row) -> Thread:
 def _run(row: Row) -> Run:
     fields = ("run_id", "thread_id", "status", "created_at", "finished_at")
     tokens = Tokens(row["input_tokens"], row["output_tokens"])
-    return Run(**{name: row[name] for name in fields}, tokens=tokens)
+    named = row["assistant"]
+    chosen = Chosen(named, row["assistant_version"]) if named else Chosen()
+    return Run(**{name: row[name] for name in fields}, tokens=tokens, assistant=chosen)
+
+
+def _wanted(wanted: Wanted) -> dict[str, Any]:
+    return {
+        "assistant": wanted.name,
+        "draft": wanted.draft,
+        "goes_on": wanted.goes_on,
+        "universal": document({slug: each.version for slug, each in wanted.universal.items()}),
+    }
+
+
+def _speaking(row: Row, wanted: Wanted) -> Speaking:
+    name, preferences = row["assistant"], row["preferences"] or {}
+    if name is None:
+        return Speaking(preferences=preferences)
+    if row["content"] is None:
+        return Speaking(wanted.universal[name], preferences)
+    return Speaking(Chosen(name, row["version"], row["content"]), preferences)
 
 
 def _visible(principal: Principal) -> dict[str, object]:
@@ -385,6 +411,8 @@ def _lease_params(lease: Lease) -> dict[str, Any]:
 def _refusal(outcome: str) -> Exception:
     if outcome == "missing":
         return NotFound()
+    if outcome == "unknown":
+        return NotFound(NO_ASSISTANT)
     if outcome == "busy":
         return ThreadBusy()
     if outcome == "quarantined":

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from storage.ledger import rows_of
+from tenancy.assistant import Speaking
 from tenancy.audit import AuditEvent
 from tenancy.ids import RunId, TenantId, ThreadId
 from tenancy.plan import UNLIMITED
@@ -13,13 +14,17 @@ from tenancy.usage import Tokens, UsageEvent
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to write to a thread; `fence` grows with every lease and locks old ones out."""
+    """The right to write to a thread; `fence` grows with every lease and locks old ones out.
+
+    `speaking` says as whom.
+    """
 
     tenant_id: TenantId
     thread_id: ThreadId
     run_id: RunId
     fence: int
     new_thread: bool
+    speaking: Speaking = field(default_factory=Speaking, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

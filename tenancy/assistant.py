@@ -13,6 +13,7 @@ from tenancy.text import is_carriable
 
 DEFAULT = "default"
 DRAFT = "@draft"
+NO_ASSISTANT = "No such assistant."
 MAX_ASSISTANTS = 200  # of one tenant: a list that people read
 MAX_VERSIONS = 1000  # of one assistant
 MAX_TITLE_CHARACTERS = 200
@@ -53,6 +54,40 @@ class Chosen:
     name: str = DEFAULT
     version: int | None = None
     content: Content = field(default_factory=dict)
+
+    @property
+    def is_default(self) -> bool:
+        """Whether it is the one that nobody made."""
+        return self.name == DEFAULT
+
+    def reference(self) -> dict[str, Any]:
+        """As answers and runs name it."""
+        return {"assistant": self.name, "version": self.version}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The assistant a run asks for, by id or slug.
+
+    One that `goes_on` answers an interrupt: with the assistant that asked, a draft if it may.
+    `universal` are those that every tenant sees, of which it may be one.
+    """
+
+    name: str = DEFAULT
+    draft: bool = False
+    goes_on: bool = False
+    universal: Mapping[str, Chosen] = field(default_factory=dict)
+
+
+WHOEVER = Wanted()
+
+
+@dataclass(frozen=True, slots=True)
+class Speaking:
+    """The assistant that speaks in a run, and what its user prefers."""
+
+    chosen: Chosen = field(default_factory=Chosen)
+    preferences: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,6 +86,11 @@ class Effective:
         """The text that holds; '' where nobody says one."""
         return self.last(name) or ""
 
+    def joined(self, layers: Iterable[Layer]) -> "Effective":
+        """With what more sources say."""
+        values = [*self.values, *resolve(layers).values]
+        return Effective(tuple(sorted(values, key=lambda value: RANK[value.source])))
+
     @property
     def glossary(self) -> dict[str, str]:
         """The meaning of each term."""

@@ -188,7 +188,7 @@ async def get_effective(
     """What holds of an assistant, by id or slug, with a user: the caller unless one is named."""
     subject_id = caller.subject_id if user is None else parse_subject_id(user, "user")
     tenant = await rooms.tenant(caller)
-    _, layers = await rooms.personalities.layers(tenant, subject_id, assistant_id)
+    layers = await rooms.personalities.layers(tenant, subject_id, assistant_id)
     return reply({"items": _effective_items(layers, tenant, rooms.models.default)})
 
 

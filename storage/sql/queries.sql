@@ -3,9 +3,10 @@
 -- A *query* runs inside `cell.as_tenant(...)`, which has set the tenant, or on a control connection.
 
 -- call: open_run
--- Finds or makes the thread, takes its lease and inserts the run.
-select * from tenantry.open_run(tenantry.enter(%(tenant_id)s, %(seal)s), %(run_id)s, %(thread_id)s, %(new_thread)s, %(subject_id)s,
-    %(sees_all)s, %(lease_seconds)s, %(idempotency_key)s, %(digest)s)
+-- Finds or makes the thread, takes its lease, inserts the run, and says who speaks in it.
+select * from tenantry.open_run_as(tenantry.enter(%(tenant_id)s, %(seal)s), %(run_id)s, %(thread_id)s, %(new_thread)s,
+    %(subject_id)s, %(sees_all)s, %(lease_seconds)s, %(idempotency_key)s, %(digest)s,
+    %(assistant)s, %(draft)s, %(goes_on)s, %(universal)s::jsonb)
 
 -- call: renew_lease
 -- Extends a lease; false when the run no longer holds it.
@@ -38,6 +39,7 @@ select tenantry.enter(%(tenant_id)s, %(seal)s)
 -- query: get_run
 -- A run of a visible thread; one whose lease ran out without an end has failed.
 select r.run_id, r.thread_id, r.created_at, r.finished_at, r.input_tokens, r.output_tokens,
+       r.assistant, r.assistant_version,
        case when r.status = 'running'
              and not coalesce(t.lease_run_id = r.run_id and t.lease_until > now(), false)
             then 'error' else r.status end as status

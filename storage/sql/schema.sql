@@ -924,6 +924,48 @@ begin
     return query select 'opened', v_thread.fence + 1, null::jsonb;
 end $$;
 
+CREATE FUNCTION tenantry.open_run_as(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea, p_assistant text, p_draft boolean, p_goes_on boolean, p_universal jsonb) RETURNS TABLE(outcome text, fence bigint, result jsonb, preferences jsonb, assistant text, version integer, content jsonb)
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+declare
+    v_name   text := p_assistant;
+    v_draft  boolean := p_draft;
+    v_asked  record;
+    v_who    record;
+    v_opened record;
+    v_assistant text;
+    v_version   int;
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    if p_goes_on then
+        select r.assistant, r.assistant_version into v_asked from tenantry.runs r
+         where r.tenant_id = p_tenant and r.thread_id = p_thread and r.status = 'interrupted'
+         order by r.created_at desc limit 1;
+        v_name := coalesce(v_asked.assistant, p_assistant);
+        v_draft := p_draft and v_asked.assistant_version is null;
+    end if;
+    select * into v_who from tenantry.who_speaks(p_tenant, p_subject, v_name, v_draft);
+    v_assistant := v_who.assistant_id::text;
+    v_version := v_who.version;
+    if v_who.content is null then
+        v_assistant := case when not v_draft and p_universal ? v_name then v_name end;
+        v_version := (p_universal ->> v_assistant)::int;
+        if v_assistant is null and v_name <> 'default' and not p_goes_on then
+            return query select 'unknown', null::bigint, null::jsonb, null::jsonb, null, null::int, null::jsonb;
+            return;
+        end if;
+    end if;
+    select * into v_opened from tenantry.open_run(p_tenant, p_run, p_thread, p_new_thread, p_subject, p_sees_all,
+                                                  p_lease_seconds, p_key, p_digest);
+    if v_opened.outcome = 'opened' and v_assistant is not null then
+        update tenantry.runs r set assistant = v_assistant, assistant_version = v_version
+         where r.tenant_id = p_tenant and r.run_id = p_run;
+    end if;
+    return query select v_opened.outcome, v_opened.fence, v_opened.result,
+                        v_who.preferences, v_assistant, v_version, v_who.content;
+end $$;
+
 CREATE FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) RETURNS TABLE(key_id uuid, tenant_id text, subject_id text, role text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone, replaced_by uuid, last_used_at timestamp with time zone)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1469,6 +1511,8 @@ CREATE TABLE tenantry.runs (
     output_tokens bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
+    assistant text,
+    assistant_version integer,
     CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['running'::text, 'success'::text, 'error'::text, 'interrupted'::text, 'cancelled'::text]))),
     CONSTRAINT runs_tenant_id_check CHECK ((tenant_id <> ''::text))
 );
@@ -2010,6 +2054,9 @@ GRANT ALL ON FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_a
 
 REVOKE ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.open_run_as(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea, p_assistant text, p_draft boolean, p_goes_on boolean, p_universal jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.open_run_as(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea, p_assistant text, p_draft boolean, p_goes_on boolean, p_universal jsonb) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) TO tenantry_app;

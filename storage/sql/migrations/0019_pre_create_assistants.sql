@@ -94,6 +94,58 @@ begin
      order by a.assistant_id::text = p_assistant desc nulls last limit 1;
 end $$;
 
+-- Which assistant spoke in a run: the id of the tenant's own, the slug of one that every tenant sees, null for
+-- the default one. A draft has no version.
+alter table tenantry.runs add column assistant text, add column assistant_version int;
+
+-- Opens a run as `open_run` does, and says who speaks in it. The answer to an interrupt goes on with the assistant
+-- that asked. `p_universal` has the version of each that every tenant sees; outcome unknown: there is no such one.
+create function tenantry.open_run_as(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean,
+                                     p_subject text, p_sees_all boolean, p_lease_seconds float8,
+                                     p_key text, p_digest bytea,
+                                     p_assistant text, p_draft boolean, p_goes_on boolean, p_universal jsonb)
+    returns table (outcome text, fence bigint, result jsonb,
+                   preferences jsonb, assistant text, version int, content jsonb)
+    language plpgsql as $$
+#variable_conflict use_column
+declare
+    v_name   text := p_assistant;
+    v_draft  boolean := p_draft;
+    v_asked  record;
+    v_who    record;
+    v_opened record;
+    v_assistant text;
+    v_version   int;
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    if p_goes_on then
+        select r.assistant, r.assistant_version into v_asked from tenantry.runs r
+         where r.tenant_id = p_tenant and r.thread_id = p_thread and r.status = 'interrupted'
+         order by r.created_at desc limit 1;
+        v_name := coalesce(v_asked.assistant, p_assistant);
+        v_draft := p_draft and v_asked.assistant_version is null;
+    end if;
+    select * into v_who from tenantry.who_speaks(p_tenant, p_subject, v_name, v_draft);
+    v_assistant := v_who.assistant_id::text;
+    v_version := v_who.version;
+    if v_who.content is null then
+        v_assistant := case when not v_draft and p_universal ? v_name then v_name end;
+        v_version := (p_universal ->> v_assistant)::int;
+        if v_assistant is null and v_name <> 'default' and not p_goes_on then
+            return query select 'unknown', null::bigint, null::jsonb, null::jsonb, null, null::int, null::jsonb;
+            return;
+        end if;
+    end if;
+    select * into v_opened from tenantry.open_run(p_tenant, p_run, p_thread, p_new_thread, p_subject, p_sees_all,
+                                                  p_lease_seconds, p_key, p_digest);
+    if v_opened.outcome = 'opened' and v_assistant is not null then
+        update tenantry.runs r set assistant = v_assistant, assistant_version = v_version
+         where r.tenant_id = p_tenant and r.run_id = p_run;
+    end if;
+    return query select v_opened.outcome, v_opened.fence, v_opened.result,
+                        v_who.preferences, v_assistant, v_version, v_who.content;
+end $$;
+
 -- What the tenant says of all its assistants is a part of its record: every process knows it within a second.
 create function tenantry.put_profile(p_says jsonb) returns boolean
     language sql security definer set search_path = pg_catalog, pg_temp
@@ -149,9 +201,13 @@ end;
 
 revoke execute on all functions in schema control from public;
 revoke execute on function tenantry.put_profile(jsonb), tenantry.platform_profiles(text),
-                           tenantry.who_speaks(text, text, text, boolean) from public;
+    tenantry.who_speaks(text, text, text, boolean),
+    tenantry.open_run_as(text, uuid, uuid, boolean, text, boolean, float8, text, bytea, text, boolean, boolean, jsonb)
+    from public;
 grant execute on function tenantry.put_profile(jsonb), tenantry.platform_profiles(text),
-                          tenantry.who_speaks(text, text, text, boolean) to tenantry_app;
+    tenantry.who_speaks(text, text, text, boolean),
+    tenantry.open_run_as(text, uuid, uuid, boolean, text, boolean, float8, text, bytea, text, boolean, boolean, jsonb)
+    to tenantry_app;
 grant execute on function control.list_profiles(), control.put_profile(text, jsonb),
     control.list_universal_assistants(), control.put_universal_assistant(text, jsonb),
     control.remove_universal_assistant(text) to tenantry_operator;
