@@ -26,6 +26,7 @@ from server.routes import (
     runs,
     search,
     threads,
+    universal,
 )
 from server.services import Services
 
@@ -42,6 +43,7 @@ ROUTERS = (
     profile,
     platform,
     platform_limits,
+    universal,
 )
 DESCRIPTION = "One agent engine for thousands of tenants. Send a token or key as `Bearer`."
 

@@ -89,6 +89,7 @@ def _run(run: Run) -> dict[str, Any]:
         "created_at": run.created_at.astimezone(UTC),
         "finished_at": run.finished_at and run.finished_at.astimezone(UTC),
         "usage": _usage(run.tokens),
+        **run.assistant.mention(),
     }
 
 

@@ -509,8 +509,7 @@ def _answer(execution: _Execution) -> dict[str, Any]:
         "usage": {"input_tokens": tokens.input_tokens, "output_tokens": tokens.output_tokens},
         "model": notes.get("model", ""),
     }
-    if not execution.turn.chosen.is_default:
-        answer["assistant"] = execution.turn.chosen.reference()
+    answer |= execution.turn.chosen.mention()
     if execution.turn.degraded:
         answer["degraded"] = list(execution.turn.degraded)
     if execution.interrupt is not None:

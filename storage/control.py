@@ -14,6 +14,7 @@ from storage.limits import document, limits_of, plan_of, plan_row, require_done
 from storage.postgres import Row, translated
 from storage.queries import query
 from storage.seal import AppDatabase, SealKey
+from tenancy.assistant import MAX_UNIVERSAL, Content, require_version
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Conflict, NotFound
 from tenancy.ids import KeyId, PlanId, SubjectId, TenantId
@@ -138,6 +139,36 @@ class Control:
         [row] = self._all("remove_price", {"model": model})
         if not row["done"]:
             raise NotFound(f"There is no price of {model}.")
+
+    def profiles(self) -> list[Row]:
+        """What the deployment says of assistants: of all under the empty name, and by plan."""
+        return self._all("list_profiles", {})
+
+    def put_profile(self, name: str, says: Content) -> None:
+        """Replace what is said of all assistants, or of a plan's; raises `NotFound`."""
+        [row] = self._all("put_profile", {"name": name, "says": document(says)})
+        if not row["done"]:
+            raise NotFound(f"There is no plan {name}.")
+
+    def put_tenant_profile(self, tenant_id: TenantId, says: Content) -> None:
+        """Replace what a tenant says of all its assistants."""
+        self._run("put_tenant_profile", {"tenant_id": tenant_id, "says": document(says)})
+
+    def universal_assistants(self) -> list[Row]:
+        """The assistants that every tenant sees, by slug."""
+        return self._all("list_universal_assistants", {})
+
+    def put_universal_assistant(self, slug: str, content: Content) -> int:
+        """Store one, new or changed; its version. Raises `Conflict` for too many."""
+        params = {"slug": slug, "content": document(content), "most": MAX_UNIVERSAL}
+        [row] = self._all("put_universal_assistant", params)
+        return require_version(row["version"])
+
+    def remove_universal_assistant(self, slug: str) -> None:
+        """Remove one; raises `NotFound`."""
+        [row] = self._all("remove_universal_assistant", {"slug": slug})
+        if not row["done"]:
+            raise NotFound(f"There is no assistant {slug} that every tenant sees.")
 
     def put_issuer(self, issuer: Issuer) -> None:
         """Register an issuer, new or changed."""

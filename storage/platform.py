@@ -21,6 +21,7 @@ from storage.postgres import (
 )
 from storage.queries import query
 from storage.seal import AppDatabase
+from tenancy.assistant import MAX_UNIVERSAL, Content, require_version
 from tenancy.credentials import Issuer
 from tenancy.errors import NotFound, Unavailable
 from tenancy.ids import PlanId, SubjectId, TenantId
@@ -117,6 +118,28 @@ class Platform:
     async def remove_price(self, model: str) -> None:
         """Remove a price; raises `NotFound`."""
         await self._done("remove_price", {"model": model})
+
+    async def profiles(self) -> list[Row]:
+        """What the deployment says of assistants: of all under the empty name, and by plan."""
+        return await self._all("list_profiles", {})
+
+    async def put_profile(self, name: str, says: Content) -> None:
+        """Replace what is said of all assistants, or of a plan's; raises `NotFound`."""
+        await self._done("put_profile", {"name": name, "says": document(says)})
+
+    async def universal_assistants(self) -> list[Row]:
+        """The assistants that every tenant sees, by slug."""
+        return await self._all("list_universal_assistants", {})
+
+    async def put_universal_assistant(self, slug: str, content: Content) -> int:
+        """Store one, new or changed; its version. Raises `Conflict` for too many."""
+        params = {"slug": slug, "content": document(content), "most": MAX_UNIVERSAL}
+        [row] = await self._all("put_universal_assistant", params)
+        return require_version(row["version"])
+
+    async def remove_universal_assistant(self, slug: str) -> None:
+        """Remove one; raises `NotFound`."""
+        await self._done("remove_universal_assistant", {"slug": slug})
 
     async def issuers(self, after: str | None, limit: int) -> list[Row]:
         """Registered issuers by URL."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from tenancy.errors import Invalid
+from tenancy.errors import Conflict, Invalid
 from tenancy.ids import AssistantId
 from tenancy.personalisation import Source, parse_said
 from tenancy.text import is_carriable
@@ -16,6 +16,7 @@ DRAFT = "@draft"
 NO_ASSISTANT = "No such assistant."
 MAX_ASSISTANTS = 200  # of one tenant: a list that people read
 MAX_VERSIONS = 1000  # of one assistant
+MAX_UNIVERSAL = 100  # that every tenant sees: every process knows them by heart
 MAX_TITLE_CHARACTERS = 200
 MAX_DESCRIPTION_CHARACTERS = 1000
 SLUG = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -60,9 +61,11 @@ class Chosen:
         """Whether it is the one that nobody made."""
         return self.name == DEFAULT
 
-    def reference(self) -> dict[str, Any]:
-        """As answers and runs name it."""
-        return {"assistant": self.name, "version": self.version}
+    def mention(self) -> dict[str, Any]:
+        """The part of an answer or a run that names it; empty for the default one."""
+        if self.is_default:
+            return {}
+        return {"assistant": {"assistant": self.name, "version": self.version}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +131,13 @@ def require_tools(content: Content, tools: Collection[str]) -> None:
     for name in content.get("tools", []):
         if name not in tools:
             raise Invalid("tools", f"names {name}, which is not among the tools of the plan")
+
+
+def require_version(version: int | None) -> int:
+    """The version that was stored; raises `Conflict` where there was no room for it."""
+    if version is None:
+        raise Conflict(f"There are at most {MAX_UNIVERSAL} assistants that every tenant sees.")
+    return version
 
 
 def changes(before: Content, after: Content) -> list[Change]:

@@ -20,6 +20,7 @@ COMMANDS = (
     "plans",
     "reconciling",
     "prices",
+    "profiles",
     "credentials",
     "issuers",
     "seals",

@@ -8,6 +8,7 @@ from uuid import uuid4
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
+from graph.nodes.retrieve import PASSAGES
 from server.access import ScopedRoute, needs
 from server.routes.wire import LIMIT, Body, Caller, Cursor, JsonUUID, Limit, Rooms, Text, reply, utc
 from server.services import Services
@@ -27,7 +28,7 @@ from tenancy.errors import Invalid
 from tenancy.ids import MAX_SUBJECT_CHARACTERS, AssistantId, parse_subject_id
 from tenancy.page import Cursor as PageCursor
 from tenancy.page import page_of, parse_cursor
-from tenancy.personalisation import Layer, resolve
+from tenancy.personalisation import Layer, Source, resolve
 from tenancy.principal import Principal, Scope
 from tenancy.tenant import Tenant
 
@@ -194,7 +195,9 @@ async def get_effective(
 
 def _effective_items(layers: list[Layer], tenant: Tenant, default: str) -> list[dict[str, Any]]:
     """Each value that holds, with where it comes from."""
-    holding = resolve(layers).holding(lambda model: tenant.plan.allows_model(model, default))
+    unsaid = Layer(Source.PLATFORM, {"model": default, "search": {"limit": PASSAGES}})
+    effective = resolve([unsaid, *layers])
+    holding = effective.holding(lambda model: tenant.plan.allows_model(model, default))
     return [asdict(value) for value in holding]
 
 

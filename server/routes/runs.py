@@ -20,12 +20,12 @@ async def get_run(run_id: JsonUUID, caller: Caller, rooms: Rooms) -> Response:
             "run_id": run.run_id,
             "thread_id": run.thread_id,
             "status": run.status,
-            "assistant": run.assistant.reference(),
             "created_at": utc(run.created_at),
             "finished_at": utc(run.finished_at),
             "usage": {
                 "input_tokens": run.tokens.input_tokens,
                 "output_tokens": run.tokens.output_tokens,
             },
+            **run.assistant.mention(),
         }
     )

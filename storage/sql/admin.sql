@@ -87,6 +87,10 @@ update control.tenants set plan_id = %(plan_id)s where tenant_id = %(tenant_id)s
 -- Renames a tenant as its users see it.
 update control.tenants set display_name = %(display_name)s where tenant_id = %(tenant_id)s
 
+-- query: put_tenant_profile
+-- Replaces what a tenant says of all its assistants.
+update control.tenants set preferences = %(says)s::jsonb where tenant_id = %(tenant_id)s
+
 -- query: set_preferences
 -- Merges preferences into a tenant's; an empty one is removed.
 update control.tenants
@@ -117,6 +121,26 @@ select control.put_price(%(model)s, %(input_nanos)s, %(output_nanos)s)
 -- query: remove_price
 -- Removes a price; null when there is none.
 select control.remove_price(%(model)s) as done
+
+-- query: list_profiles
+-- What the deployment says of all assistants: by plan, and of every tenant under the empty name.
+select * from control.list_profiles()
+
+-- query: put_profile
+-- Replaces what is said of a plan's assistants; null where there is no such plan.
+select control.put_profile(%(name)s, %(says)s::jsonb) as done
+
+-- query: list_universal_assistants
+-- The assistants that every tenant sees, by slug.
+select * from control.list_universal_assistants()
+
+-- query: put_universal_assistant
+-- Stores one, and says its version; null where there are too many.
+select control.put_universal_assistant(%(slug)s, %(content)s::jsonb, %(most)s) as version
+
+-- query: remove_universal_assistant
+-- Removes one; null when there is none.
+select control.remove_universal_assistant(%(slug)s) as done
 
 -- query: put_issuer
 -- Registers an issuer, new or changed.

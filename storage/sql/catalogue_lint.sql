@@ -120,7 +120,7 @@ select p.oid::regprocedure::text as object from pg_proc p
        'control.put_plan(jsonb,jsonb)',
        'control.put_price(text,bigint,bigint)',
        'control.put_profile(text,jsonb)',
-       'control.put_universal_assistant(text,jsonb)',
+       'control.put_universal_assistant(text,jsonb,integer)',
        'control.remove_issuer(text)',
        'control.remove_price(text)',
        'control.remove_universal_assistant(text)',

@@ -140,7 +140,7 @@ select thread_id, title, subject_id, shared, created_at, updated_at
 
 -- query: list_turns
 -- The runs of a thread, oldest first, and what they took.
-select run_id, thread_id, status, created_at, finished_at, input_tokens, output_tokens
+select run_id, thread_id, status, created_at, finished_at, input_tokens, output_tokens, assistant, assistant_version
   from tenantry.runs where tenant_id = %(tenant_id)s and thread_id = %(thread_id)s
  order by created_at, run_id
 

@@ -312,20 +312,27 @@ CREATE FUNCTION control.put_price(p_model text, p_input_nanos bigint, p_output_n
    VALUES (put_price.p_model, put_price.p_input_nanos, put_price.p_output_nanos) ON CONFLICT(model) DO UPDATE SET input_nanos = excluded.input_nanos, output_nanos = excluded.output_nanos, changed_at = now();
 END;
 
-CREATE FUNCTION control.put_profile(p_name text, p_says jsonb) RETURNS void
+CREATE FUNCTION control.put_profile(p_name text, p_says jsonb) RETURNS boolean
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     BEGIN ATOMIC
- INSERT INTO control.profiles (name, says)
-   VALUES (put_profile.p_name, put_profile.p_says) ON CONFLICT(name) DO UPDATE SET says = excluded.says;
+ INSERT INTO control.profiles (name, says)  SELECT put_profile.p_name AS p_name,
+             put_profile.p_says AS p_says
+           WHERE ((put_profile.p_name = ''::text) OR (EXISTS ( SELECT
+                    FROM control.plans p
+                   WHERE (p.plan_id = put_profile.p_name)))) ON CONFLICT(name) DO UPDATE SET says = excluded.says
+   RETURNING true;
 END;
 
-CREATE FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb) RETURNS integer
+CREATE FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb, p_most integer) RETURNS integer
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
     BEGIN ATOMIC
- INSERT INTO control.universal_assistants AS a (slug, content)
-   VALUES (put_universal_assistant.p_slug, put_universal_assistant.p_content) ON CONFLICT(slug) DO UPDATE SET content = excluded.content, version = (a.version + 1), changed_at = now()
+ INSERT INTO control.universal_assistants AS a (slug, content)  SELECT put_universal_assistant.p_slug AS p_slug,
+             put_universal_assistant.p_content AS p_content
+           WHERE (( SELECT count(*) AS count
+                    FROM control.universal_assistants u
+                   WHERE (u.slug <> put_universal_assistant.p_slug)) < put_universal_assistant.p_most) ON CONFLICT(slug) DO UPDATE SET content = excluded.content, version = (a.version + 1), changed_at = now()
    RETURNING a.version;
 END;
 
@@ -1964,8 +1971,8 @@ GRANT ALL ON FUNCTION control.put_price(p_model text, p_input_nanos bigint, p_ou
 REVOKE ALL ON FUNCTION control.put_profile(p_name text, p_says jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.put_profile(p_name text, p_says jsonb) TO tenantry_operator;
 
-REVOKE ALL ON FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb) TO tenantry_operator;
+REVOKE ALL ON FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb, p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb, p_most integer) TO tenantry_operator;
 
 REVOKE ALL ON FUNCTION control.remove_issuer(p_url text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.remove_issuer(p_url text) TO tenantry_operator;

@@ -9,8 +9,9 @@ import pytest
 
 from tenancy.ids import TenantId
 from tenancy.principal import Role
-from tests.http.speech import Json, assert_problem, audit, eventually
+from tests.http.speech import Json, admin_of, assert_problem, audit, decide, eventually
 from tests.support.house import House
+from tests.support.model_server import Reply
 
 HI = {"message": "Hi"}
 
@@ -272,6 +273,8 @@ async def test_what_the_nearest_says_holds(
         "language": ("French", "user"),
         "instructions": ("Call me Ann.", "user"),
         "policies": (["No advice."], "tenant"),
+        "model": (product.services.models.default, "platform"),
+        "search": ({"limit": 5}, "platform"),
     }
 
 
@@ -297,3 +300,136 @@ async def test_nobody_says_what_another_has_to_say(
 async def test_a_context_is_bounded_and_typed(ann: httpx.AsyncClient) -> None:
     for context in ({"tenant_id": "globex"}, {"page": 1}, {"page": "x" * 513}, {"length": "x"}):
         assert_problem(await ann.post("/v1/chat", json={**HI, "context": context}), 422)
+
+
+async def test_a_run_says_which_version_spoke(
+    boss: httpx.AsyncClient, ann: httpx.AsyncClient
+) -> None:
+    made = await make(boss, persona="a pirate")
+    await publish(boss, made)
+    said = await chat(ann, assistant="helper")
+    run = (await ann.get(f"/v1/runs/{said['run_id']}")).json()
+    assert run["assistant"] == said["assistant"]
+    plain = await chat(ann, thread_id=said["thread_id"])
+    assert "assistant" not in (await ann.get(f"/v1/runs/{plain['run_id']}")).json()
+    exported = (await ann.get(f"/v1/threads/{said['thread_id']}/export")).json()
+    assert [each.get("assistant") for each in exported["runs"]] == [said["assistant"], None]
+
+
+async def test_an_answered_interrupt_goes_on_with_the_assistant_that_asked(
+    product: House, tenant: TenantId, boss: httpx.AsyncClient, ann: httpx.AsyncClient
+) -> None:
+    async with admin_of(product) as admin:
+        admin.configure_tool(tenant, "current_time", {"require_approval": "true"})
+    made = await make(boss, persona="a pirate", tools=["current_time"])
+    await publish(boss, made)
+    for name, version in ((f"{made['assistant_id']}", 1), ("helper@draft", None)):
+        product.model.script(Reply.tool_call("current_time", {"timezone": "UTC"}))
+        said = await chat(boss, assistant=name)
+        assert "interrupt" in said
+        resumed = (await decide(boss, said["thread_id"], {"type": "approve"})).json()
+        assert resumed["assistant"] == {"assistant": made["assistant_id"], "version": version}
+        assert "a pirate" in told(product)
+    product.model.script(Reply.tool_call("current_time", {"timezone": "UTC"}))
+    said = await chat(ann, assistant="helper")
+    await boss.delete(f"/v1/assistants/{made['assistant_id']}")
+    resumed = (await decide(ann, said["thread_id"], {"type": "approve"})).json()
+    assert "assistant" not in resumed
+    assert "a pirate" not in told(product)
+
+
+async def test_a_tool_that_the_assistant_does_not_use_is_not_run_for_it(
+    product: House, boss: httpx.AsyncClient
+) -> None:
+    await make(boss, tools=[])
+    product.model.script(Reply.tool_call("current_time", {"timezone": "UTC"}))
+    said = await chat(boss, assistant="helper@draft")
+    assert said["answer"]
+    results = [m["content"] for m in product.model.chat_requests[-1]["messages"]][-1]
+    assert "UTC" not in results
+
+
+# -- what every tenant sees
+
+
+@pytest.fixture
+async def operator(product: House) -> AsyncIterator[httpx.AsyncClient]:
+    async with product.client("platform", "olga", Role.OPERATOR) as client:
+        yield client
+
+
+async def test_a_universal_assistant_is_every_tenants_until_they_make_their_own(
+    product: House, operator: httpx.AsyncClient, boss: httpx.AsyncClient
+) -> None:
+    slug = f"u-{uuid4().hex[:8]}"
+    path = f"/v1/universal/assistants/{slug}"
+    for version, persona in ((1, "a clerk"), (2, "a judge")):
+        put = await operator.put(path, json={"content": {"name": "All", "persona": persona}})
+        assert put.json()["version"] == version
+
+    async def is_seen() -> bool:
+        seen = (await boss.get("/v1/assistants")).json()["items"]
+        return {"slug": slug, "published": 2, "name": "All", "universal": True}.items() <= {
+            key: value for each in seen if each["slug"] == slug for key, value in each.items()
+        }.items()
+
+    await eventually(is_seen)
+    said = await chat(boss, assistant=slug)
+    assert said["assistant"] == {"assistant": slug, "version": 2}
+    assert "Persona: a judge" in told(product)
+    run = (await boss.get(f"/v1/runs/{said['run_id']}")).json()
+    assert run["assistant"] == said["assistant"]
+    assert_problem(await boss.post("/v1/chat", json={**HI, "assistant": f"{slug}@draft"}), 404)
+    await publish(boss, await make(boss, slug, persona="our own"))
+    await chat(boss, assistant=slug)
+    assert "Persona: our own" in told(product)
+    assert (await operator.delete(path)).status_code == 204
+    assert_problem(await operator.delete(path), 404)
+    listed = (await operator.get("/v1/universal/assistants")).json()["items"]
+    assert slug not in [each["slug"] for each in listed]
+
+
+async def test_the_deployment_says_what_holds_where_nobody_else_does(
+    product: House, tenant: TenantId, operator: httpx.AsyncClient, boss: httpx.AsyncClient
+) -> None:
+    plan = (await operator.get(f"/v1/tenants/{tenant}")).json()["plan"]
+    said = {"tone": "calm", "policies": ["Stay lawful."], "length": "long"}
+    of_all = await operator.put("/v1/universal/profiles", json={"says": said})
+    assert of_all.json() == {"plan": None, "says": said}
+    of_plan = {"plan": plan, "says": {"length": "short"}}
+    assert (await operator.put("/v1/universal/profiles", json=of_plan)).json() == of_plan
+    try:
+        assert {"plan": None, "says": said} in (
+            await operator.get("/v1/universal/profiles")
+        ).json()["items"]
+        await boss.put("/v1/profile", json={"says": {"policies": ["No advice."], "tone": "warm"}})
+        path = "/v1/assistants/default/effective"
+
+        async def holds() -> bool:
+            items = (await boss.get(path)).json()["items"]
+            found = [(each["field"], each["value"], each["source"]) for each in items]
+            return {each[0]: each for each in found if each[0] in {"tone", "length"}} == {
+                "tone": ("tone", "warm", "tenant"),
+                "length": ("length", "short", "plan"),
+            } and [each for each in found if each[0] == "policies"] == [
+                ("policies", ["Stay lawful."], "platform"),
+                ("policies", ["No advice."], "tenant"),
+            ]
+
+        await eventually(holds)
+        await chat(boss)
+        for line in ("Tone: warm", "Length of answers: short", "Stay lawful.", "No advice."):
+            assert line in told(product)
+    finally:
+        for body in ({"says": {}}, {"plan": plan, "says": {}}):
+            assert (await operator.put("/v1/universal/profiles", json=body)).is_success
+
+
+async def test_what_no_deployment_can_say_is_refused_by_name(operator: httpx.AsyncClient) -> None:
+    profiles, assistants = "/v1/universal/profiles", "/v1/universal/assistants"
+    nobodys = {"plan": "of-nobody", "says": {}}
+    assert_problem(await operator.put(profiles, json=nobodys), 404)
+    assert_problem(await operator.put(profiles, json={"says": {"page": "/"}}), 422, "page")
+    assert_problem(await operator.put(f"{assistants}/default", json={"content": {}}), 422, "slug")
+    wrong = {"content": {"policies": ["x"]}}
+    assert_problem(await operator.put(f"{assistants}/ok", json=wrong), 422, "policies")

@@ -57,6 +57,7 @@ PROBES = [
     Probe("POST", "/v1/chat", "body", "thread_id", "thread", HI),
     Probe("POST", "/v1/chat", "body", "thread_id", "thread", {**HI, "stream": True}),
     Probe("POST", "/v1/chat", "body", "thread_id", "thread", RESUME),
+    Probe("POST", "/v1/chat", "body", "assistant", "assistant", HI),
     Probe("POST", "/v1/chat", "header", "Idempotency-Key", "idempotency_key", HI),
     Probe("GET", "/v1/runs/{run_id}", "path", "run_id", "run"),
     Probe("GET", "/v1/threads", "query", "cursor", "cursor"),

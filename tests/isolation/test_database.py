@@ -482,8 +482,20 @@ def test_the_operator_reads_no_secret_and_writes_nothing(doors: Doors, statement
         "select * from tenantry.search_passages('globex', 'secret', '[1,0]', 'm', 10)",
         "select * from tenantry.open_run('globex', gen_random_uuid(), %(id)s, false, 'alice', true,"
         " 15, null, null) where outcome <> 'missing'",
+        "select * from tenantry.open_run_as('globex', gen_random_uuid(), %(id)s::text::uuid, false,"
+        " 'alice', true, 15, null, null, %(id)s::text, true, false, '{}')"
+        " where outcome <> 'unknown'",
+        "select * from tenantry.who_speaks('globex', 'alice', %(id)s, true)"
+        " where preferences is not null or assistant_id is not null",
     ],
-    ids=["get_checkpoint", "load_checkpoint", "search_passages", "open_run"],
+    ids=[
+        "get_checkpoint",
+        "load_checkpoint",
+        "search_passages",
+        "open_run",
+        "open_run_as",
+        "who_speaks",
+    ],
 )
 def test_a_tenant_function_shows_its_own_tenants_rows_only(doors: Doors, statement: str) -> None:
     with acting(doors.app, ACME):  # what was set before does not matter either

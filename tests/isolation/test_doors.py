@@ -37,7 +37,7 @@ class Door:
     makes: bool = False
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path}" + (" of a thread" if self.in_body else "")
+        return f"{self.method} {self.path}" + (f" of {self.names}" if self.in_body else "")
 
     @property
     def in_body(self) -> bool:
@@ -67,6 +67,7 @@ DOORS = [
     Door("POST", "/v1/chat", Scope.CHAT, "thread_id", json={"message": "Hi"}),
     Door("POST", "/v1/chat", Scope.CHAT, "thread_id", json={"message": "Hi", "stream": True}),
     Door("POST", "/v1/chat", Scope.CHAT, "thread_id", json=RESUME),
+    Door("POST", "/v1/chat", Scope.CHAT, "assistant", json={"message": "Hi"}),
     Door("GET", "/v1/runs/{run_id}", Scope.THREADS_READ, "run_id"),
     Door("POST", "/v1/threads", Scope.THREADS_WRITE, json={}),
     Door("GET", "/v1/threads", Scope.THREADS_READ),
@@ -122,6 +123,11 @@ DOORS = [
     Door("GET", "/v1/prices", Scope.PLATFORM),
     Door("PUT", "/v1/prices", Scope.PLATFORM, json=PRICE),
     Door("DELETE", "/v1/prices", Scope.PLATFORM),
+    Door("GET", "/v1/universal/profiles", Scope.PLATFORM),
+    Door("PUT", "/v1/universal/profiles", Scope.PLATFORM, json={"says": {}}),
+    Door("GET", "/v1/universal/assistants", Scope.PLATFORM),
+    Door("PUT", "/v1/universal/assistants/{slug}", Scope.PLATFORM, "slug", json=TONE),
+    Door("DELETE", "/v1/universal/assistants/{slug}", Scope.PLATFORM, "slug"),
     Door("GET", "/v1/issuers", Scope.PLATFORM),
     Door("POST", "/v1/issuers", Scope.PLATFORM, json={"url": "https://id.example/"}),
     Door("DELETE", "/v1/issuers", Scope.PLATFORM),
@@ -158,6 +164,8 @@ async def acmes(product: House) -> dict[str, str]:
         "subject": subject,
         "tenant_id": "acme",
         "plan_id": "pro",
+        "slug": "acmecanary",
+        "assistant": assistant,
     }
 
 
@@ -282,7 +290,9 @@ async def test_a_rivals_lists_hold_nothing_of_acmes(
     assert response.status_code == 200
     assert "acmecanary" not in response.text
     if door.path != "/v1/audit":  # it says which ids the rival itself asked for
-        ids = [named for what, named in acmes.items() if what not in {"tenant_id", "plan_id"}]
+        ids = [
+            named for what, named in acmes.items() if what not in {"tenant_id", "plan_id", "slug"}
+        ]
         assert not any(each in response.text for each in ids)
 
 

@@ -53,6 +53,12 @@ def test_the_order_in_which_sources_are_read_changes_nothing(said: list[Layer]) 
 
 
 @given(layers)
+def test_what_is_said_later_is_joined_as_if_it_had_been_said_before(said: list[Layer]) -> None:
+    for cut in range(len(said) + 1):
+        assert repr(resolve(said[:cut]).joined(said[cut:])) == repr(resolve(said))
+
+
+@given(layers)
 def test_no_source_takes_back_a_policy_of_another(said: list[Layer]) -> None:
     allowed = FIELDS["policies"].sources
     expected = {p for s in said if s.source in allowed for p in s.says.get("policies", [])}

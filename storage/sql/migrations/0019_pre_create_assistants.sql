@@ -171,11 +171,14 @@ begin atomic
     select p.name, p.says from control.profiles p order by p.name;
 end;
 
-create function control.put_profile(p_name text, p_says jsonb) returns void
+-- Null for a plan that there is none of.
+create function control.put_profile(p_name text, p_says jsonb) returns boolean
     language sql security definer set search_path = pg_catalog, pg_temp
 begin atomic
-    insert into control.profiles (name, says) values (p_name, p_says)
-    on conflict (name) do update set says = excluded.says;
+    insert into control.profiles (name, says)
+    select p_name, p_says where p_name = '' or exists (select from control.plans p where p.plan_id = p_name)
+    on conflict (name) do update set says = excluded.says
+    returning true;
 end;
 
 create function control.list_universal_assistants()
@@ -185,10 +188,13 @@ begin atomic
     select a.slug, a.version, a.content, a.changed_at from control.universal_assistants a order by a.slug;
 end;
 
-create function control.put_universal_assistant(p_slug text, p_content jsonb) returns int
+-- Its version; null where there are as many as every process may know by heart.
+create function control.put_universal_assistant(p_slug text, p_content jsonb, p_most int) returns int
     language sql security definer set search_path = pg_catalog, pg_temp
 begin atomic
-    insert into control.universal_assistants as a (slug, content) values (p_slug, p_content)
+    insert into control.universal_assistants as a (slug, content)
+    select p_slug, p_content
+     where (select count(*) from control.universal_assistants u where u.slug <> p_slug) < p_most
     on conflict (slug) do update set content = excluded.content, version = a.version + 1, changed_at = now()
     returning version;
 end;
@@ -209,5 +215,5 @@ grant execute on function tenantry.put_profile(jsonb), tenantry.platform_profile
     tenantry.open_run_as(text, uuid, uuid, boolean, text, boolean, float8, text, bytea, text, boolean, boolean, jsonb)
     to tenantry_app;
 grant execute on function control.list_profiles(), control.put_profile(text, jsonb),
-    control.list_universal_assistants(), control.put_universal_assistant(text, jsonb),
+    control.list_universal_assistants(), control.put_universal_assistant(text, jsonb, int),
     control.remove_universal_assistant(text) to tenantry_operator;
