@@ -41,10 +41,11 @@ class Personalities:
         )
 
     async def layers(self, tenant: Tenant, subject_id: SubjectId, name: str) -> list[Layer]:
-        """All that is said of an assistant in use with a user; raises `NotFound`."""
-        if not is_name(name):
+        """All that is said of an assistant in use, or of a draft; raises `NotFound`."""
+        draft, bare = name.endswith(DRAFT), name.removesuffix(DRAFT)
+        if not is_name(bare):
             raise NotFound(NO_ASSISTANT)
-        found = await self.assistants.speaking(tenant.tenant_id, subject_id, name)
+        found = await self.assistants.speaking(tenant.tenant_id, subject_id, bare, draft=draft)
         chosen = await self._universal(name) if found.chosen.is_default else found.chosen
         layers = await self._common(tenant)
         layers.append(Layer(Source.ASSISTANT, speech(chosen.content)))

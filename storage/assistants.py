@@ -1,6 +1,6 @@
 """A tenant's assistants with their versions, its profile, and what its users prefer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from storage.cells import Cells
@@ -24,6 +24,8 @@ from tenancy.page import Cursor
 
 _WHO_SPEAKS = call("who_speaks")
 
+Change = Callable[[Content], Content]
+
 
 class PostgresAssistants:
     """Every change is one transaction with its audit event."""
@@ -31,9 +33,11 @@ class PostgresAssistants:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
 
-    async def speaking(self, tenant_id: TenantId, subject_id: SubjectId, name: str) -> Speaking:
+    async def speaking(
+        self, tenant_id: TenantId, subject_id: SubjectId, name: str, *, draft: bool
+    ) -> Speaking:
         """What a user prefers, and the tenant's assistant of that id or slug, if it has one."""
-        params = {"subject_id": subject_id, "assistant": name, "draft": False}
+        params = {"subject_id": subject_id, "assistant": name, "draft": draft}
         cell = self._cells.for_tenant(tenant_id)
         [row] = await cell.call(_WHO_SPEAKS, tenant_id, params)
         chosen = Chosen()
@@ -104,13 +108,14 @@ class PostgresAssistants:
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
             return await _found(conn, {"assistant_id": assistant_id})
 
-    async def put_draft(
-        self, tenant_id: TenantId, assistant_id: AssistantId, draft: Content, audit: AuditEvent
+    async def change_draft(
+        self, tenant_id: TenantId, assistant_id: AssistantId, change: Change, audit: AuditEvent
     ) -> Assistant:
-        """Replace an assistant's draft; raises `NotFound`."""
-        params = {"assistant_id": assistant_id, "draft": document(draft)}
+        """Make another draft of an assistant's, one writer at a time; raises `NotFound`."""
+        params: dict[str, Any] = {"assistant_id": assistant_id}
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
-            await conn.execute(query("put_draft"), params)
+            draft = change((await _one(conn, "lock_assistant", params))["draft"])
+            await conn.execute(query("put_draft"), {**params, "draft": document(draft)})
             await insert_events(conn, audit=[audit])
             return await _found(conn, params)
 
@@ -119,12 +124,16 @@ class PostgresAssistants:
         tenant_id: TenantId,
         assistant_id: AssistantId,
         subject_id: SubjectId,
+        check: Change,
         audit: AuditEvent,
     ) -> Assistant:
-        """Make the draft the version in use; raises `NotFound`, and `Conflict` for too many."""
+        """Make the draft the version in use, once it was checked.
+
+        Raises `NotFound`, and `Conflict` for too many.
+        """
         params = {"assistant_id": assistant_id, "subject_id": subject_id}
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
-            await _one(conn, "lock_assistant", params)
+            check((await _one(conn, "lock_assistant", params))["draft"])
             version = (await _one(conn, "add_version", params))["version"]
             if version > MAX_VERSIONS:
                 raise Conflict(f"An assistant has at most {MAX_VERSIONS} versions.")

@@ -1,6 +1,5 @@
 """Assistants: drafts that become versions, of which one is in use."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 from uuid import uuid4
@@ -12,6 +11,7 @@ from graph.nodes.retrieve import PASSAGES
 from server.access import ScopedRoute, needs
 from server.routes.wire import LIMIT, Body, Caller, Cursor, JsonUUID, Limit, Rooms, Text, reply, utc
 from server.services import Services
+from storage.assistants import Change
 from tenancy.assistant import (
     DESCRIBED,
     MAX_VERSIONS,
@@ -62,11 +62,11 @@ class RollBack(Body):
 @needs(Scope.SETTINGS_WRITE)
 async def create_assistant(body: NewAssistant, caller: Caller, rooms: Rooms) -> Response:
     """Make an assistant: a draft, until it is published."""
-    slug, draft = parse_slug(body.slug), await _parsed(body.content, caller, rooms)
+    slug, parse = parse_slug(body.slug), await _parser(caller, rooms)
     assistant_id = AssistantId(uuid4())
     event = rooms.event(caller, "assistant.create", str(assistant_id))
     stored = rooms.personalities.assistants
-    made = await stored.add(caller.tenant_id, assistant_id, slug, draft, event)
+    made = await stored.add(caller.tenant_id, assistant_id, slug, parse(body.content), event)
     return reply(_item(made), 201)
 
 
@@ -100,16 +100,18 @@ async def change_assistant(
     assistant_id: JsonUUID, body: Draft, caller: Caller, rooms: Rooms
 ) -> Response:
     """Change fields of the draft; null takes one back."""
+    parse = await _parser(caller, rooms)
     named = AssistantId(assistant_id)
-    found = await rooms.personalities.assistants.get(caller.tenant_id, named)
-    return await _draft(named, {**found.draft, **body.content}, caller, rooms)
+    return await _draft(named, lambda draft: parse({**draft, **body.content}), caller, rooms)
 
 
 @router.put("/v1/assistants/{assistant_id}/draft", response_model=None)
 @needs(Scope.SETTINGS_WRITE)
 async def put_draft(assistant_id: JsonUUID, body: Draft, caller: Caller, rooms: Rooms) -> Response:
     """Replace the draft: what is not said any more is gone."""
-    return await _draft(AssistantId(assistant_id), body.content, caller, rooms)
+    parse = await _parser(caller, rooms)
+    named = AssistantId(assistant_id)
+    return await _draft(named, lambda _: parse(body.content), caller, rooms)
 
 
 @router.post("/v1/assistants/{assistant_id}/publish", response_model=None)
@@ -117,9 +119,12 @@ async def put_draft(assistant_id: JsonUUID, body: Draft, caller: Caller, rooms: 
 async def publish_assistant(assistant_id: JsonUUID, caller: Caller, rooms: Rooms) -> Response:
     """Make the draft the next version and put it into use."""
     stored, named = rooms.personalities.assistants, AssistantId(assistant_id)
-    await _parsed((await stored.get(caller.tenant_id, named)).draft, caller, rooms)
-    event = rooms.event(caller, "assistant.publish", str(named))
-    return reply(_item(await stored.publish(caller.tenant_id, named, caller.subject_id, event)))
+    check, event = (
+        await _parser(caller, rooms),
+        rooms.event(caller, "assistant.publish", str(named)),
+    )
+    subject_id = caller.subject_id
+    return reply(_item(await stored.publish(caller.tenant_id, named, subject_id, check, event)))
 
 
 @router.post("/v1/assistants/{assistant_id}/rollback", response_model=None)
@@ -202,22 +207,27 @@ def _effective_items(layers: list[Layer], tenant: Tenant, default: str) -> list[
 
 
 async def _draft(
-    named: AssistantId, said: Mapping[str, Any], caller: Principal, rooms: Services
+    named: AssistantId, change: Change, caller: Principal, rooms: Services
 ) -> Response:
-    draft = await _parsed(said, caller, rooms)
     event = rooms.event(caller, "assistant.draft", str(named))
     stored = rooms.personalities.assistants
-    return reply(_item(await stored.put_draft(caller.tenant_id, named, draft, event)))
+    return reply(_item(await stored.change_draft(caller.tenant_id, named, change, event)))
 
 
-async def _parsed(said: Mapping[str, Any], caller: Principal, rooms: Services) -> dict[str, Any]:
-    """The content of an assistant, of what the tenant's plan includes; raises `Invalid`."""
-    content, tenant = parse_content(said), await rooms.tenant(caller)
-    model = content.get("model")
-    if model and not tenant.plan.allows_model(model, rooms.models.default):
-        raise Invalid("model", "is not among the models of the plan")
-    require_tools(content, [each.name for each in rooms.toolboxes.listing(tenant, caller)])
-    return content
+async def _parser(caller: Principal, rooms: Services) -> Change:
+    """What reads the content of an assistant; it raises `Invalid` for what the plan lacks."""
+    tenant = await rooms.tenant(caller)
+    tools = [each.name for each in rooms.toolboxes.listing(tenant, caller)]
+
+    def parse(said: Content) -> Content:
+        content = parse_content(said)
+        model = content.get("model")
+        if model and not tenant.plan.allows_model(model, rooms.models.default):
+            raise Invalid("model", "is not among the models of the plan")
+        require_tools(content, tools)
+        return content
+
+    return parse
 
 
 def _item(assistant: Assistant, *, drafts: bool = True) -> dict[str, Any]:

@@ -551,8 +551,8 @@ select a.assistant_id, a.slug, a.draft, a.published, v.content, a.created_at, a.
  where a.tenant_id = %(tenant_id)s and a.assistant_id = %(assistant_id)s
 
 -- query: lock_assistant
--- One assistant, which nobody else changes until the end of the transaction.
-select true as locked from tenantry.assistants
+-- The draft of one assistant, which nobody else changes until the end of the transaction.
+select draft from tenantry.assistants
  where tenant_id = %(tenant_id)s and assistant_id = %(assistant_id)s for update
 
 -- query: put_draft

@@ -1,5 +1,6 @@
 """Assistants over HTTP: drafts, versions, and who says what of them."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -127,6 +128,11 @@ async def test_a_draft_is_tried_by_admins_alone(
     product: House, boss: httpx.AsyncClient, ann: httpx.AsyncClient
 ) -> None:
     await make(boss, persona="a pirate")
+    path = "/v1/assistants/{}/effective"
+    assert_problem(await boss.get(path.format("helper")), 404)
+    assert_problem(await boss.get(path.format("default@draft")), 404)
+    shown = (await boss.get(path.format("helper@draft"))).json()["items"]
+    assert {"field": "persona", "value": "a pirate", "source": "assistant"} in shown
     answer = await chat(boss, assistant="helper@draft")
     assert answer["assistant"]["version"] is None
     assert "a pirate" in told(product)
@@ -433,3 +439,13 @@ async def test_what_no_deployment_can_say_is_refused_by_name(operator: httpx.Asy
     assert_problem(await operator.put(f"{assistants}/default", json={"content": {}}), 422, "slug")
     wrong = {"content": {"policies": ["x"]}}
     assert_problem(await operator.put(f"{assistants}/ok", json=wrong), 422, "policies")
+
+
+async def test_two_who_change_a_draft_at_once_take_nothing_from_each_other(
+    boss: httpx.AsyncClient,
+) -> None:
+    path = f"/v1/assistants/{(await make(boss))['assistant_id']}"
+    parts = {"persona": "a pirate", "tone": "dry", "language": "French", "length": "short"}
+    changes = [boss.patch(path, json={"content": {name: parts[name]}}) for name in parts]
+    assert all(each.is_success for each in await asyncio.gather(*changes))
+    assert (await boss.get(path)).json()["draft"] == parts
