@@ -37,9 +37,13 @@ class Door:
 
 
 def _filled(value: Any, rival: Rival) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _filled(each, rival) for name, each in value.items()}
     return rival.canary(value[1:]) if isinstance(value, str) and value.startswith("$") else value
 
 
+CONTENT = {"content": {"persona": "$persona of a draft"}}
+PROFILE = {"says": {"persona": "$persona", "instructions": "$instructions"}}
 DOORS: Mapping[str, Door] = {
     "POST /v1/chat": Door({"message": "$message"}, ids=("thread_id",)),
     "GET /v1/runs/{run_id}": Door(),
@@ -71,6 +75,21 @@ DOORS: Mapping[str, Door] = {
     "GET /v1/limits/users": Door(),
     "PUT /v1/limits/users/{subject}": Door({"limits": {"user_tokens_per_day": 9}}, makes=True),
     "DELETE /v1/limits/users/{subject}": Door(ends=True),
+    "POST /v1/assistants": Door({"slug": "$slug", **CONTENT}),
+    "GET /v1/assistants": Door(),
+    "GET /v1/assistants/{assistant_id}": Door(),
+    "PATCH /v1/assistants/{assistant_id}": Door(CONTENT),
+    "PUT /v1/assistants/{assistant_id}/draft": Door(CONTENT),
+    "POST /v1/assistants/{assistant_id}/publish": Door(),
+    "POST /v1/assistants/{assistant_id}/rollback": Door({"version": 1}),
+    "GET /v1/assistants/{assistant_id}/versions": Door(),
+    "GET /v1/assistants/{assistant_id}/diff": Door(),
+    "GET /v1/assistants/{assistant_id}/effective": Door(),
+    "DELETE /v1/assistants/{assistant_id}": Door(ends=True),
+    "GET /v1/profile": Door(),
+    "PUT /v1/profile": Door(PROFILE),
+    "GET /v1/preferences": Door(),
+    "PUT /v1/preferences": Door({"says": {"instructions": "$wish"}}),
     "GET /v1/tenants": Door(operators=True),
     "GET /v1/tenants/{tenant_id}": Door(operators=True),
     "POST /v1/tenants/{tenant_id}/suspend": Door(operators=True),
@@ -82,6 +101,11 @@ DOORS: Mapping[str, Door] = {
     "GET /v1/prices": Door(operators=True),
     "PUT /v1/prices": Door({"model": "verify", "input": 1, "output": 1}, operators=True),
     "DELETE /v1/prices": Door(params={"model": "verify"}, operators=True),
+    "GET /v1/universal/profiles": Door(operators=True),
+    "PUT /v1/universal/profiles": Door({"says": {}}, operators=True),
+    "GET /v1/universal/assistants": Door(operators=True),
+    "PUT /v1/universal/assistants/{slug}": Door(CONTENT, operators=True),
+    "DELETE /v1/universal/assistants/{slug}": Door(operators=True),
     "GET /v1/issuers": Door(operators=True),
     "POST /v1/issuers": Door({"url": "https://verify.invalid/"}, operators=True),
     "DELETE /v1/issuers": Door(params={"url": "https://verify.invalid/"}, operators=True),

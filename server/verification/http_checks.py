@@ -18,6 +18,8 @@ from server.verification.world import World, shared_id
 ROUNDS = 6
 APPROVE = {"decisions": [{"type": "approve"}]}
 BOTH_KNOW = "what both know"
+IDS = ("document_id", "thread_id", "run_id", "key_id", "assistant_id")
+SLUG = "verify"  # of an assistant that each of both has
 IN_PATH = re.compile(r"\{(\w+)\}")
 
 
@@ -43,6 +45,7 @@ async def _plant(here: World, rival: Rival, thread: str) -> None:
     subject = shared_id()  # no canary: the other one says it too, of a user of its own
     narrowed = {"limits": {"user_tokens_per_day": 9}}
     await _worked(here, rival, "PUT", f"/v1/limits/users/{subject}", json=narrowed)
+    assistant_id = await _plant_assistant(here, rival)
     await plant_unread(here, rival)
     rival.ids.update(
         subject=subject,
@@ -51,7 +54,27 @@ async def _plant(here: World, rival: Rival, thread: str) -> None:
         thread_id=run["thread_id"],
         run_id=run["run_id"],
         key_id=key["key_id"],
+        assistant_id=assistant_id,
+        slug=SLUG,
     )
+
+
+async def _plant_assistant(here: World, rival: Rival) -> str:
+    """An assistant of a name that both have, in use, and a user with wishes."""
+    content = {
+        "name": rival.canary("assistant"),
+        "persona": rival.canary("persona of an assistant"),
+        "instructions": rival.canary("instructions of an assistant"),
+    }
+    wishes = {"says": {"instructions": rival.canary("wish")}}
+    new = {"slug": SLUG, "content": content}
+    made = await _worked(here, rival, "POST", "/v1/assistants", json=new)
+    path = f"/v1/assistants/{made['assistant_id']}"
+    await _worked(here, rival, "POST", f"{path}/publish")
+    await _worked(here, rival, "PUT", "/v1/preferences", json=wishes)
+    said = {"message": f"{BOTH_KNOW}: {rival.canary('said to an assistant')}", "assistant": SLUG}
+    await _worked(here, rival, "POST", "/v1/chat", json=said)
+    return str(made["assistant_id"])
 
 
 async def _worked(here: World, rival: Rival, method: str, path: str, **request: Any) -> Any:
@@ -59,7 +82,7 @@ async def _worked(here: World, rival: Rival, method: str, path: str, **request: 
     if answer.status >= 400:
         what = f"a tenant's own request was answered {answer.status}"
         here.observer.found(f"{method} {path}", what)
-        return dict.fromkeys(("document_id", "thread_id", "run_id", "key_id"), shared_id())
+        return dict.fromkeys(IDS, shared_id())
     return orjson.loads(answer.body)
 
 
