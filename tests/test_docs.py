@@ -16,6 +16,8 @@ from server import endpoint_metrics, quota_metrics  # noqa: F401  # they add met
 from server.metrics import REGISTRY
 from server.settings import env_example, variables
 from tenancy import errors
+from tenancy.personalisation import FIELDS as SAID
+from tenancy.personalisation import Source
 from tenancy.plan import FIELDS
 from tests.support.house import House
 
@@ -54,6 +56,17 @@ def test_every_field_of_a_plan_is_documented() -> None:
     page = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
     fields = page.partition("## Fields")[2].partition("## Money")[0]
     assert [name for name in FIELDS if f"`{name}`" not in fields] == []
+
+
+def test_who_may_say_what_of_an_assistant_is_documented() -> None:
+    page = (ROOT / "docs" / "personalisation.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines()]
+    said = {row[0]: row[1:8] for row in rows if len(row) == 9}  # field, how combined, six sources
+    documented = {
+        f"`{name}`": [rule.combine, *("✓" if each in rule.sources else "" for each in Source)]
+        for name, rule in SAID.items()
+    }
+    assert {name: row for name, row in said.items() if name.startswith("`")} == documented
 
 
 def test_every_setting_is_described() -> None:
