@@ -13,6 +13,7 @@ import typer
 
 from server.cli import app
 from server.cli.terminal import DataDir, TenantName, say, settings_for
+from tenancy.assistant import DEFAULT
 from tenancy.errors import Failure, Invalid
 from tenancy.ids import ThreadId, parse_subject_id, parse_tenant_id
 from tenancy.principal import Role
@@ -29,10 +30,13 @@ def chat(
     message: Annotated[str, typer.Argument(metavar="MESSAGE")],
     subject: Annotated[str, typer.Option("--subject")] = "cli",
     thread: Annotated[UUID | None, typer.Option("--thread", help="Go on with a thread.")] = None,
+    assistant: Annotated[
+        str, typer.Option("--assistant", help="One of the tenant's, by id or slug.")
+    ] = DEFAULT,
     data_dir: DataDir = None,
 ) -> None:
     """Ask a tenant's assistant; the answer streams."""
-    asyncio.run(_chat(tenant, _said(message), subject, thread, data_dir))
+    asyncio.run(_chat(tenant, _said(message), subject, thread, assistant, data_dir))
 
 
 def _said(message: str) -> str:
@@ -45,7 +49,12 @@ def _said(message: str) -> str:
 
 
 async def _chat(
-    tenant: str, message: str, subject: str, thread: UUID | None, data_dir: Path | None
+    tenant: str,
+    message: str,
+    subject: str,
+    thread: UUID | None,
+    assistant: str,
+    data_dir: Path | None,
 ) -> None:
     from server.beacon import running_server
     from server.settings import Environment
@@ -53,10 +62,11 @@ async def _chat(
     settings = settings_for(data_dir)
     url = running_server(settings.data_dir)
     if url is None or settings.environment is Environment.PRODUCTION:
-        events = _in_process(tenant, message, subject, thread, data_dir)
+        known = None if thread is None else ThreadId(thread)
+        events = _in_process(tenant, message, subject, known, assistant, data_dir)
     else:
         token = _token(settings, tenant, subject)
-        events = _over_http(url, token, message, thread)
+        events = _over_http(url, token, message, thread, assistant)
     async for kind, payload in events:
         _print(kind, payload)
 
@@ -86,11 +96,11 @@ def _print(kind: str, payload: dict[str, Any]) -> None:
 
 
 async def _over_http(
-    url: str, token: str, message: str, thread: UUID | None
+    url: str, token: str, message: str, thread: UUID | None, assistant: str
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     import aiohttp
 
-    body: dict[str, Any] = {"message": message, "stream": True}
+    body: dict[str, Any] = {"message": message, "assistant": assistant, "stream": True}
     if thread is not None:
         body["thread_id"] = str(thread)
     headers = {"Authorization": f"Bearer {token}"}
@@ -126,14 +136,19 @@ async def _events(lines: AsyncIterable[bytes]) -> AsyncIterator[tuple[str, dict[
 
 
 async def _in_process(
-    tenant: str, message: str, subject: str, thread: UUID | None, data_dir: Path | None
+    tenant: str,
+    message: str,
+    subject: str,
+    thread_id: ThreadId | None,
+    assistant: str,
+    data_dir: Path | None,
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     from server.cli.rooms import as_subject, known_tenant, services_for
     from server.runs import RunRequest
 
     async with services_for(data_dir) as services:
         known = await known_tenant(services.directory, tenant)
-        request = RunRequest(message, None if thread is None else ThreadId(thread), stream=True)
+        request = RunRequest(message, thread_id, assistant, stream=True)
         run = await services.runner.start(as_subject(known.tenant_id, subject), request)
         async for event in run.events:
             yield event.kind, dict(event.payload)

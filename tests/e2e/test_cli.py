@@ -490,6 +490,35 @@ async def test_preferences_reach_the_model(alone: Terminal, model: ModelServer) 
     assert "a lighthouse keeper" in system
 
 
+async def test_what_is_said_of_assistants_reaches_the_model(
+    alone: Terminal, model: ModelServer
+) -> None:
+    said = {"": {"tone": "calm"}, "--plan": {"length": "short"}, "--tenant": {"tone": "warm"}}
+    for whose, says in said.items():
+        file = alone.folder / "says.json"
+        file.write_text(json.dumps(says))
+        name = {"--plan": ["--plan", "free"], "--tenant": ["--tenant", "lumen"]}.get(whose, [])
+        assert alone.json("profile", "put", str(file), *name) == says
+        assert alone.json("profile", "show", *name) == says
+    file.write_text(json.dumps({"persona": "a clerk", "policies": ["No."]}))
+    assert "policies" in alone.run("assistant", "put", "clerk", str(file)).stderr
+    file.write_text(json.dumps({"persona": "a clerk"}))
+    assert alone.json("assistant", "put", "clerk", str(file))["version"] == 1
+    assert alone.json("assistant", "put", "clerk", str(file))["version"] == 2
+    assert [each["slug"] for each in alone.json("assistant", "list")] == ["clerk"]
+    online = alone.but(OPENAI_BASE_URL=model.base_url, TENANTRY_MODEL="scripted")
+    words = ("chat", "--tenant", "lumen", "--assistant", "clerk", "Hello?")
+    done = await asyncio.to_thread(online.run, *words)
+    assert done.returncode == 0, done.stderr
+    system = model.chat_requests[-1]["messages"][0]["content"]
+    for line in ("Persona: a clerk", "Tone: warm", "Length of answers: short"):
+        assert line in system
+    alone.ok("assistant", "remove", "clerk")
+    gone = alone.run(*words)
+    assert gone.returncode == 1
+    assert "No such assistant." in gone.stderr
+
+
 def test_the_doctor_says_what_is_wrong(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
