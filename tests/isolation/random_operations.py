@@ -31,7 +31,8 @@ AT_ONCE = 24
 THREADS = [str(UUID(int=number, version=4)) for number in range(2)]  # the same for all
 SUBJECT = "delivery of the ordered chairs"  # every document is about it
 ORDERS = "order_id,customer,item,status,expected_delivery\nA-1,{word},chair,sent,{word}\n"
-OF_LISTS = ("threads", "documents", "keys", "audit")
+OF_LISTS = ("threads", "documents", "keys", "audit", "assistants")
+SLUGS = ("clerk", "judge")  # the same for all
 
 Operation = Callable[["Guest"], Awaitable[httpx.Response]]
 
@@ -77,7 +78,7 @@ class Guest:
             return
         found = response.json()
         for item in [found, *found.get("items", [])]:
-            for kind in ("run_id", "document_id", "key_id"):
+            for kind in ("run_id", "document_id", "key_id", "assistant_id"):
                 if id_ := item.get(kind):
                     known = self.ids.setdefault(kind, [])
                     known.append(id_)
@@ -129,6 +130,31 @@ async def _account(guest: Guest) -> httpx.Response:
     return await guest.client.get(f"/v1/{guest.dice.choice(['quota', 'usage', 'tools'])}")
 
 
+async def _speak(guest: Guest) -> httpx.Response:
+    """Another draft of an assistant that everybody has, in use at once, or one's own wishes."""
+    said = {"persona": f"You know {guest.word}.", "instructions": guest.text()}
+    if guest.dice.random() < 0.3:
+        wish = {"says": {"instructions": said["instructions"]}}
+        return await guest.client.put("/v1/preferences", json=wish)
+    new = {"slug": guest.dice.choice(SLUGS), "content": said}
+    made = await guest.client.post("/v1/assistants", json=new)
+    guest.learn(made)
+    path = f"/v1/assistants/{guest.id_of('assistant_id')}"
+    await guest.client.patch(path, json={"content": said})
+    return await guest.client.post(f"{path}/publish")
+
+
+def _asked_of(guest: Guest) -> Awaitable[httpx.Response]:
+    """A turn with an assistant, by a slug that everybody has or by an id."""
+    name = guest.dice.choice([*SLUGS, guest.id_of("assistant_id")])
+    return guest.chat(guest.text(), assistant=name)
+
+
+def _look_at_assistant(guest: Guest) -> Awaitable[httpx.Response]:
+    path = f"/v1/assistants/{guest.id_of('assistant_id')}"
+    return guest.client.get(f"{path}{guest.dice.choice(['', '/versions', '/effective'])}")
+
+
 async def _make_key(guest: Guest) -> httpx.Response:
     return await guest.client.post("/v1/keys", json={"subject": f"robot-{guest.made}"})
 
@@ -162,6 +188,9 @@ OPERATIONS: dict[str, tuple[int, Operation]] = {  # with how often, of about 100
     "chat, the reader leaves": (3, _left),
     "chat, repeated": (3, _repeated),
     "chat, invalid": (2, _broken),
+    "assistant, change": (3, _speak),
+    "assistant, chat": (4, _asked_of),
+    "assistant": (3, _look_at_assistant),
     "upload": (7, _upload),
     "search": (8, lambda g: g.client.post("/v1/search", json={"query": SUBJECT})),
     "list": (10, _list),
