@@ -39,7 +39,10 @@ class Probe:
         if self.where == "path":
             sent["url"] = self.path.format(**{self.name: id_})
         elif self.where == "query":
-            sent |= {"url": self.path.format(assistant_id="default"), "params": {self.name: id_}}
+            sent |= {
+                "url": self.path.replace("{assistant_id}", "default"),
+                "params": {self.name: id_},
+            }
         elif self.where == "header":
             sent["headers"] = {self.name: id_}
         else:
@@ -129,7 +132,8 @@ def _ids_in(document: Mapping[str, Any], schema: Any, name: str = "") -> set[str
         return set()
     if target := schema.get("$ref"):
         return _ids_in(document, document["components"]["schemas"][target.split("/")[-1]], name)
-    found = {name} if schema.get("format") == "uuid" or name.endswith("_id") else set()
+    is_id = schema.get("format") == "uuid" or name.endswith("_id") or name == "assistant"
+    found = {name} if is_id else set()
     for property_, inner in schema.get("properties", {}).items():
         found |= _ids_in(document, inner, property_)
     for word in ("anyOf", "allOf", "oneOf", "items"):
