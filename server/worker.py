@@ -1,4 +1,4 @@
-"""Keeps a deployment in shape, round by round: vector indexes, and counters that agree."""
+"""Keeps a deployment in shape, round by round: what searches use, and counters that agree."""
 
 import asyncio
 import signal
@@ -12,6 +12,7 @@ from server.reconciler import reconcile_all
 from server.stores import Stores
 from storage.control import control
 from storage.indexes import tend_indexes
+from storage.word_lists import tend_word_lists
 from tenancy.errors import Unavailable
 from tenancy.ids import TenantId
 
@@ -40,7 +41,14 @@ def _round(stores: Stores, *, reconciles: bool) -> None:
     with control(stores.owner()) as admin:
         tenants = [TenantId(row["tenant_id"]) for row in admin.tenants()]
     made, dropped = tend_indexes(stores.owner(), stores.app, tenants)
-    log.info("worker_round", tenants=len(tenants), indexes_made=made, indexes_dropped=dropped)
+    listed = tend_word_lists(stores.app, tenants)
+    log.info(
+        "worker_round",
+        tenants=len(tenants),
+        indexes_made=made,
+        indexes_dropped=dropped,
+        words_listed=listed,
+    )
     if reconciles:
         found, failed = asyncio.run(reconcile_all(stores, tenants))
         drift = sum(row.drift for row in found)

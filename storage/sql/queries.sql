@@ -592,3 +592,23 @@ select version, content, subject_id as subject, created_at from tenantry.assista
 -- query: delete_assistant
 -- Deletes an assistant with its versions.
 delete from tenantry.assistants where tenant_id = %(tenant_id)s and assistant_id = %(assistant_id)s
+-- query: lock_word_lists
+-- One worker at a time tends a tenant's word lists; false when another does.
+select pg_try_advisory_xact_lock(hashtextextended(%(tenant_id)s || '/words', 7))
+
+-- query: count_listed
+-- How many passages a tenant has, how many of them are not in its word lists, and what those are made of.
+select coalesce(d.passages, 0)::bigint as passages, coalesce(d.unlisted, 0)::bigint as unlisted,
+       l.segments, coalesce(l.entries, 0)::bigint as entries
+  from (select sum(passages) as passages, sum(passages) filter (where not word_listed) as unlisted
+          from tenantry.documents where tenant_id = %(tenant_id)s and status = 'ready') d,
+       (select count(*) as segments, sum(passages) as entries
+          from tenantry.word_lists where tenant_id = %(tenant_id)s and word = '') l
+
+-- query: list_words
+-- Lists the words of a tenant's documents that are not listed, or of all anew.
+select tenantry.list_words(%(tenant_id)s, %(anew)s)
+
+-- query: forget_words
+-- Drops a tenant's word lists.
+select tenantry.forget_words(%(tenant_id)s)

@@ -204,22 +204,6 @@ CREATE FUNCTION control.list_prices(p_after text, p_limit integer) RETURNS TABLE
   LIMIT list_prices.p_limit;
 END;
 
-CREATE TABLE control.profiles (
-    name text NOT NULL,
-    says jsonb NOT NULL,
-    CONSTRAINT profiles_says_check CHECK ((jsonb_typeof(says) = 'object'::text))
-);
-
-CREATE FUNCTION control.list_profiles() RETURNS TABLE(name text, says jsonb)
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- SELECT p.name,
-     p.says
-    FROM control.profiles p
-   ORDER BY p.name;
-END;
-
 CREATE TABLE control.revocations (
     tenant_id text NOT NULL,
     subject_id text DEFAULT ''::text NOT NULL,
@@ -242,27 +226,6 @@ CREATE FUNCTION control.list_revocations(p_tenant text) RETURNS TABLE(tenant_id 
     FROM control.revocations r
    WHERE (r.tenant_id = list_revocations.p_tenant)
    ORDER BY r.revoked_at, r.subject_id, r.issuer, r.token_id;
-END;
-
-CREATE TABLE control.universal_assistants (
-    slug text NOT NULL,
-    version integer DEFAULT 1 NOT NULL,
-    content jsonb NOT NULL,
-    changed_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT universal_assistants_content_check CHECK ((jsonb_typeof(content) = 'object'::text)),
-    CONSTRAINT universal_assistants_slug_check CHECK (((slug ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text) AND (slug <> 'default'::text)))
-);
-
-CREATE FUNCTION control.list_universal_assistants() RETURNS TABLE(slug text, version integer, content jsonb, changed_at timestamp with time zone)
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- SELECT a.slug,
-     a.version,
-     a.content,
-     a.changed_at
-    FROM control.universal_assistants a
-   ORDER BY a.slug;
 END;
 
 CREATE FUNCTION control.lock_plan(p_plan text) RETURNS TABLE(plan jsonb, limits jsonb)
@@ -312,30 +275,6 @@ CREATE FUNCTION control.put_price(p_model text, p_input_nanos bigint, p_output_n
    VALUES (put_price.p_model, put_price.p_input_nanos, put_price.p_output_nanos) ON CONFLICT(model) DO UPDATE SET input_nanos = excluded.input_nanos, output_nanos = excluded.output_nanos, changed_at = now();
 END;
 
-CREATE FUNCTION control.put_profile(p_name text, p_says jsonb) RETURNS boolean
-    LANGUAGE sql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- INSERT INTO control.profiles (name, says)  SELECT put_profile.p_name AS p_name,
-             put_profile.p_says AS p_says
-           WHERE ((put_profile.p_name = ''::text) OR (EXISTS ( SELECT
-                    FROM control.plans p
-                   WHERE (p.plan_id = put_profile.p_name)))) ON CONFLICT(name) DO UPDATE SET says = excluded.says
-   RETURNING true;
-END;
-
-CREATE FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb, p_most integer) RETURNS integer
-    LANGUAGE sql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- INSERT INTO control.universal_assistants AS a (slug, content)  SELECT put_universal_assistant.p_slug AS p_slug,
-             put_universal_assistant.p_content AS p_content
-           WHERE (( SELECT count(*) AS count
-                    FROM control.universal_assistants u
-                   WHERE (u.slug <> put_universal_assistant.p_slug)) < put_universal_assistant.p_most) ON CONFLICT(slug) DO UPDATE SET content = excluded.content, version = (a.version + 1), changed_at = now()
-   RETURNING a.version;
-END;
-
 CREATE FUNCTION control.remove_issuer(p_url text) RETURNS boolean
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -351,15 +290,6 @@ CREATE FUNCTION control.remove_price(p_model text) RETURNS boolean
     BEGIN ATOMIC
  DELETE FROM control.prices
    WHERE (prices.model = remove_price.p_model)
-   RETURNING true;
-END;
-
-CREATE FUNCTION control.remove_universal_assistant(p_slug text) RETURNS boolean
-    LANGUAGE sql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- DELETE FROM control.universal_assistants
-   WHERE (universal_assistants.slug = remove_universal_assistant.p_slug)
    RETURNING true;
 END;
 
@@ -691,6 +621,14 @@ CREATE FUNCTION tenantry.forget_narrowed(p_subject text) RETURNS boolean
             FROM kept)) AS "exists";
 END;
 
+CREATE FUNCTION tenantry.forget_words(p_tenant text) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+    delete from tenantry.word_lists l where l.tenant_id = p_tenant;
+    update tenantry.documents d set word_listed = false where d.tenant_id = p_tenant and d.word_listed;
+end $$;
+
 CREATE FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) RETURNS TABLE(thread_id text, checkpoint_ns text, checkpoint_id text, parent_checkpoint_id text, checkpoint jsonb, metadata jsonb, channel_values bytea[], pending_writes bytea[])
     LANGUAGE plpgsql
     AS $$
@@ -826,6 +764,42 @@ CREATE FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with 
   LIMIT list_keys.p_limit;
 END;
 
+CREATE FUNCTION tenantry.list_words(p_tenant text, p_anew boolean) RETURNS void
+    LANGUAGE plpgsql
+    SET plan_cache_mode TO 'force_custom_plan'
+    SET work_mem TO '64MB'
+    AS $$
+declare
+    v_documents uuid[] := array(select d.document_id from tenantry.documents d
+                                 where d.tenant_id = p_tenant and d.status = 'ready' and (p_anew or not d.word_listed));
+    v_segment   int;
+begin
+    if p_anew then
+        delete from tenantry.word_lists l where l.tenant_id = p_tenant;
+    end if;
+    v_segment := 1 + coalesce((select max(l.segment) from tenantry.word_lists l
+                                where l.tenant_id = p_tenant and l.word = ''), 0);
+    insert into tenantry.word_lists (tenant_id, word, segment, block, passages, passage_ids, weights)
+    with listed as materialized ( -- a copy of the lexemes: each is read once from where it lies, not once a word
+        select p.passage_id, setweight(p.lexemes, 'D') as lexemes from tenantry.passages p
+         where p.tenant_id = p_tenant and p.document_id = any(v_documents)
+    ), ranked as (
+        select u.lexeme as word, l.passage_id, ts_rank(l.lexemes, tenantry.word_query(u.lexeme), 1) as weight
+          from listed l, unnest(l.lexemes) u
+    ), placed as (
+        select r.*, row_number() over (partition by r.word order by r.weight desc, r.passage_id) - 1 as place,
+               count(*) over (partition by r.word) as known
+          from ranked r
+    )
+    select p_tenant, p.word, v_segment, p.place / 1000, max(p.known),
+           array_agg(p.passage_id order by p.place), array_agg(p.weight order by p.place)
+      from placed p group by p.word, p.place / 1000
+    union all
+    select p_tenant, '', v_segment, 0, count(*), '{}', '{}' from listed;
+    update tenantry.documents d set word_listed = true
+     where d.tenant_id = p_tenant and d.document_id = any(v_documents) and not d.word_listed;
+end $$;
+
 CREATE FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) RETURNS TABLE(thread_id text, checkpoint_ns text, checkpoint_id text, parent_checkpoint_id text, checkpoint jsonb, metadata jsonb, channel_values bytea[], pending_writes bytea[], tenant_ids text[])
     LANGUAGE plpgsql
     AS $$
@@ -931,48 +905,6 @@ begin
     return query select 'opened', v_thread.fence + 1, null::jsonb;
 end $$;
 
-CREATE FUNCTION tenantry.open_run_as(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea, p_assistant text, p_draft boolean, p_goes_on boolean, p_universal jsonb) RETURNS TABLE(outcome text, fence bigint, result jsonb, preferences jsonb, assistant text, version integer, content jsonb)
-    LANGUAGE plpgsql
-    AS $$
-#variable_conflict use_column
-declare
-    v_name   text := p_assistant;
-    v_draft  boolean := p_draft;
-    v_asked  record;
-    v_who    record;
-    v_opened record;
-    v_assistant text;
-    v_version   int;
-begin
-    perform set_config('app.tenant_id', p_tenant, true);
-    if p_goes_on then
-        select r.assistant, r.assistant_version into v_asked from tenantry.runs r
-         where r.tenant_id = p_tenant and r.thread_id = p_thread and r.status = 'interrupted'
-         order by r.created_at desc limit 1;
-        v_name := coalesce(v_asked.assistant, p_assistant);
-        v_draft := p_draft and v_asked.assistant_version is null;
-    end if;
-    select * into v_who from tenantry.who_speaks(p_tenant, p_subject, v_name, v_draft);
-    v_assistant := v_who.assistant_id::text;
-    v_version := v_who.version;
-    if v_who.content is null then
-        v_assistant := case when not v_draft and p_universal ? v_name then v_name end;
-        v_version := (p_universal ->> v_assistant)::int;
-        if v_assistant is null and v_name <> 'default' and not p_goes_on then
-            return query select 'unknown', null::bigint, null::jsonb, null::jsonb, null, null::int, null::jsonb;
-            return;
-        end if;
-    end if;
-    select * into v_opened from tenantry.open_run(p_tenant, p_run, p_thread, p_new_thread, p_subject, p_sees_all,
-                                                  p_lease_seconds, p_key, p_digest);
-    if v_opened.outcome = 'opened' and v_assistant is not null then
-        update tenantry.runs r set assistant = v_assistant, assistant_version = v_version
-         where r.tenant_id = p_tenant and r.run_id = p_run;
-    end if;
-    return query select v_opened.outcome, v_opened.fence, v_opened.result,
-                        v_who.preferences, v_assistant, v_version, v_who.content;
-end $$;
-
 CREATE FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) RETURNS TABLE(key_id uuid, tenant_id text, subject_id text, role text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone, replaced_by uuid, last_used_at timestamp with time zone)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1005,17 +937,6 @@ CREATE FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) RETU
    WHERE ((u.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)) AND ((page_of_user_limits.p_after IS NULL) OR (u.subject_id > page_of_user_limits.p_after)))
    ORDER BY u.subject_id
   LIMIT page_of_user_limits.p_limit;
-END;
-
-CREATE FUNCTION tenantry.platform_profiles(p_platform text) RETURNS TABLE(profiles jsonb, assistants jsonb)
-    LANGUAGE sql STABLE SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- SELECT ( SELECT COALESCE(jsonb_object_agg(p.name, p.says), '{}'::jsonb) AS "coalesce"
-            FROM control.profiles p) AS "coalesce",
-     ( SELECT COALESCE(jsonb_object_agg(a.slug, jsonb_build_object('version', a.version, 'content', a.content)), '{}'::jsonb) AS "coalesce"
-            FROM control.universal_assistants a) AS "coalesce"
-   WHERE ((p_platform = '*'::text) AND (p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)));
 END;
 
 CREATE FUNCTION tenantry.price_records(p_platform text) RETURNS TABLE(prices jsonb)
@@ -1088,15 +1009,6 @@ begin
      where tenant_id = tenantry.current_tenant() and document_id = p_document and holder = p_holder;
 end $$;
 
-CREATE FUNCTION tenantry.put_profile(p_says jsonb) RETURNS boolean
-    LANGUAGE sql SECURITY DEFINER
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    BEGIN ATOMIC
- UPDATE control.tenants SET preferences = put_profile.p_says
-   WHERE (tenants.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))
-   RETURNING true;
-END;
-
 CREATE FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -1126,6 +1038,43 @@ begin
     perform tenantry.commit_turn(p_tenant, p_thread, p_run, null, p_rows, null);
 end $$;
 
+CREATE FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery) RETURNS uuid[]
+    LANGUAGE plpgsql
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+declare
+    v_new uuid[] := array(
+        select p.passage_id
+          from tenantry.documents d join tenantry.passages p on p.tenant_id = p_tenant and p.document_id = d.document_id
+         where d.tenant_id = p_tenant and not d.word_listed and p.lexemes @@ p_any
+         order by ts_rank(p.lexemes, p_any, 1) desc, p.passage_id limit 200);
+    v_known float8 := (select sum(l.passages) from tenantry.word_lists l where l.tenant_id = p_tenant and l.word = '');
+begin
+    return array(
+        with weights as materialized (
+            select a.word, tenantry.word_query(a.word) as query,
+                   ln(1 + (greatest(v_known, f.known) - f.known + 0.5) / (f.known + 0.5)) as weight
+              from unnest(p_words) a(word), lateral (
+                       select coalesce(sum(l.passages), 0) as known from tenantry.word_lists l
+                        where l.tenant_id = p_tenant and l.word = a.word and l.block = 0) f
+        ), foremost as (
+            select e.passage_id, sum(w.weight * e.weight) as score
+              from weights w
+              join tenantry.word_lists l on l.tenant_id = p_tenant and l.word = w.word
+               and l.block < case when w.weight < least(1, (select max(weight) from weights)) then 0
+                                  when w.weight < 3 then 1 else 3 end
+             cross join unnest(l.passage_ids, l.weights) e(passage_id, weight)
+             group by e.passage_id order by score desc, e.passage_id limit 200
+        ), candidates as materialized (
+            select p.passage_id, setweight(p.lexemes, 'D') as lexemes
+              from (select passage_id from foremost union select unnest(v_new)) c
+              join tenantry.passages p on p.tenant_id = p_tenant and p.passage_id = c.passage_id
+        )
+        select c.passage_id
+          from candidates c, lateral (select sum(w.weight * ts_rank(c.lexemes, w.query, 1)) as score from weights w) s
+         order by s.score desc, c.passage_id limit 50);
+end $$;
+
 CREATE FUNCTION tenantry.rank_by_word(p_tenant text, p_question text) RETURNS uuid[]
     LANGUAGE plpgsql
     SET plan_cache_mode TO 'force_custom_plan'
@@ -1133,15 +1082,16 @@ CREATE FUNCTION tenantry.rank_by_word(p_tenant text, p_question text) RETURNS uu
 declare
     few     constant int := 5000;
     v_known float8 := (select sum(d.passages) from tenantry.documents d where d.tenant_id = p_tenant);
-    v_found constant tsvector := to_tsvector('english', tenantry.searchable(p_question));
-    v_words tsquery[] := array(
-        select ('''' || replace(replace(word, '\', '\\'), '''', '''''') || '''')::tsquery
-          from unnest(tsvector_to_array(v_found)) word);
+    v_all   constant text[] := tsvector_to_array(to_tsvector('english', tenantry.searchable(p_question)));
+    v_words tsquery[] := array(select tenantry.word_query(word) from unnest(v_all) word);
     v_any   tsquery := (select string_agg(word::text, '|')::tsquery from unnest(v_words) word);
 begin
     if v_any is null then
         return '{}';
     elsif v_known > few then
+        if exists (select from tenantry.word_lists l where l.tenant_id = p_tenant and l.word = '') then
+            return tenantry.rank_by_list(p_tenant, v_all, v_any);
+        end if;
         return array(
             select p.passage_id from tenantry.passages p
              where p.tenant_id = p_tenant and p.lexemes @@ v_any
@@ -1149,9 +1099,11 @@ begin
     end if;
     return array(
         with matched as materialized ( -- a copy of the lexemes: each is read once from where it lies, not once a word
-            select p.passage_id, setweight(p.lexemes, 'D') as lexemes from tenantry.passages p
-             where p.tenant_id = p_tenant and p.lexemes @@ v_any
-        ), frequencies as (
+            select c.passage_id, c.lexemes
+              from (select p.passage_id, setweight(p.lexemes, 'D') as lexemes from tenantry.passages p
+                     where p.tenant_id = p_tenant offset 0) c
+             where c.lexemes @@ v_any
+        ), frequencies as materialized (
             select word, (select count(*) from matched m where m.lexemes @@ word) as known from unnest(v_words) word
         ), weights as materialized (
             select word, ln(1 + (greatest(v_known, known) - known + 0.5) / (known + 0.5)) as weight from frequencies
@@ -1306,23 +1258,6 @@ CREATE FUNCTION tenantry.wanted_words(p_query text) RETURNS tsquery
     LANGUAGE sql STABLE
     RETURN (regexp_replace((websearch_to_tsquery('english'::regconfig, p_query))::text, '<(-|\d+)>'::text, '&'::text, 'g'::text))::tsquery;
 
-CREATE FUNCTION tenantry.who_speaks(p_tenant text, p_subject text, p_assistant text, p_draft boolean) RETURNS TABLE(preferences jsonb, assistant_id uuid, slug text, version integer, content jsonb)
-    LANGUAGE plpgsql
-    AS $$
-begin
-    perform set_config('app.tenant_id', p_tenant, true);
-    return query
-    select (select u.says from tenantry.user_preferences u
-             where u.tenant_id = p_tenant and u.subject_id = p_subject),
-           a.assistant_id, a.slug, v.version, case when p_draft then a.draft else v.content end
-      from (select 1) one
-      left join tenantry.assistants a
-        on a.tenant_id = p_tenant and (a.slug = p_assistant or a.assistant_id::text = p_assistant)
-      left join tenantry.assistant_versions v
-        on v.tenant_id = p_tenant and v.assistant_id = a.assistant_id and v.version = a.published and not p_draft
-     order by a.assistant_id::text = p_assistant desc nulls last limit 1;
-end $$;
-
 CREATE FUNCTION tenantry.with_words(p_words tsvector, p_text text) RETURNS tsvector
     LANGUAGE plpgsql STABLE
     AS $$
@@ -1331,6 +1266,10 @@ begin
 exception when program_limit_exceeded then
     return p_words;
 end $$;
+
+CREATE FUNCTION tenantry.word_query(p_word text) RETURNS tsquery
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN (((''''::text || replace(replace(p_word, '\'::text, '\\'::text), ''''::text, ''''''::text)) || ''''::text))::tsquery;
 
 CREATE TABLE control.cells (
     cell_id text NOT NULL,
@@ -1353,35 +1292,6 @@ CREATE TABLE jobs.lines (
     served_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     CONSTRAINT lines_jobs_check CHECK ((jobs >= 0))
 );
-
-CREATE TABLE tenantry.assistant_versions (
-    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
-    assistant_id uuid NOT NULL,
-    version integer NOT NULL,
-    content jsonb NOT NULL,
-    subject_id text NOT NULL,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT assistant_versions_content_check CHECK ((jsonb_typeof(content) = 'object'::text)),
-    CONSTRAINT assistant_versions_tenant_id_check CHECK ((tenant_id <> ''::text)),
-    CONSTRAINT assistant_versions_version_check CHECK ((version > 0))
-);
-
-ALTER TABLE ONLY tenantry.assistant_versions FORCE ROW LEVEL SECURITY;
-
-CREATE TABLE tenantry.assistants (
-    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
-    assistant_id uuid NOT NULL,
-    slug text NOT NULL,
-    draft jsonb NOT NULL,
-    published integer,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    CONSTRAINT assistants_draft_check CHECK ((jsonb_typeof(draft) = 'object'::text)),
-    CONSTRAINT assistants_slug_check CHECK (((slug ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text) AND (slug <> 'default'::text))),
-    CONSTRAINT assistants_tenant_id_check CHECK ((tenant_id <> ''::text))
-);
-
-ALTER TABLE ONLY tenantry.assistants FORCE ROW LEVEL SECURITY;
 
 CREATE TABLE tenantry.audit_events (
     tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
@@ -1474,6 +1384,7 @@ CREATE TABLE tenantry.documents (
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     passages_done integer DEFAULT 0 NOT NULL,
     passages_total integer DEFAULT 0 NOT NULL,
+    word_listed boolean DEFAULT false NOT NULL,
     CONSTRAINT documents_passages_done_check CHECK ((passages_done >= 0)),
     CONSTRAINT documents_passages_total_check CHECK ((passages_total >= 0)),
     CONSTRAINT documents_sha256_check CHECK ((length(sha256) = 32)),
@@ -1518,8 +1429,6 @@ CREATE TABLE tenantry.runs (
     output_tokens bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
-    assistant text,
-    assistant_version integer,
     CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['running'::text, 'success'::text, 'error'::text, 'interrupted'::text, 'cancelled'::text]))),
     CONSTRAINT runs_tenant_id_check CHECK ((tenant_id <> ''::text))
 );
@@ -1594,16 +1503,18 @@ CREATE TABLE tenantry.usage_events (
 
 ALTER TABLE ONLY tenantry.usage_events FORCE ROW LEVEL SECURITY;
 
-CREATE TABLE tenantry.user_preferences (
+CREATE TABLE tenantry.word_lists (
     tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
-    subject_id text NOT NULL,
-    says jsonb NOT NULL,
-    CONSTRAINT user_preferences_says_check CHECK ((jsonb_typeof(says) = 'object'::text)),
-    CONSTRAINT user_preferences_subject_id_check CHECK ((subject_id <> ''::text)),
-    CONSTRAINT user_preferences_tenant_id_check CHECK ((tenant_id <> ''::text))
+    word text NOT NULL,
+    segment integer NOT NULL,
+    block integer NOT NULL,
+    passages integer NOT NULL,
+    passage_ids uuid[] NOT NULL,
+    weights real[] NOT NULL,
+    CONSTRAINT word_lists_tenant_id_check CHECK ((tenant_id <> ''::text))
 );
 
-ALTER TABLE ONLY tenantry.user_preferences FORCE ROW LEVEL SECURITY;
+ALTER TABLE ONLY tenantry.word_lists FORCE ROW LEVEL SECURITY;
 
 ALTER TABLE ONLY control.api_keys
     ADD CONSTRAINT api_keys_digest_key UNIQUE (digest);
@@ -1632,9 +1543,6 @@ ALTER TABLE ONLY control.plans
 ALTER TABLE ONLY control.prices
     ADD CONSTRAINT prices_pkey PRIMARY KEY (model);
 
-ALTER TABLE ONLY control.profiles
-    ADD CONSTRAINT profiles_pkey PRIMARY KEY (name);
-
 ALTER TABLE ONLY control.revocations
     ADD CONSTRAINT revocations_pkey PRIMARY KEY (tenant_id, subject_id, issuer, token_id);
 
@@ -1647,9 +1555,6 @@ ALTER TABLE ONLY control.tenants
 ALTER TABLE ONLY control.tool_settings
     ADD CONSTRAINT tool_settings_pkey PRIMARY KEY (tenant_id, tool);
 
-ALTER TABLE ONLY control.universal_assistants
-    ADD CONSTRAINT universal_assistants_pkey PRIMARY KEY (slug);
-
 ALTER TABLE ONLY control.user_limits
     ADD CONSTRAINT user_limits_pkey PRIMARY KEY (tenant_id, subject_id);
 
@@ -1661,12 +1566,6 @@ ALTER TABLE ONLY jobs.ingestions
 
 ALTER TABLE ONLY jobs.lines
     ADD CONSTRAINT lines_pkey PRIMARY KEY (tenant_id);
-
-ALTER TABLE ONLY tenantry.assistant_versions
-    ADD CONSTRAINT assistant_versions_pkey PRIMARY KEY (tenant_id, assistant_id, version);
-
-ALTER TABLE ONLY tenantry.assistants
-    ADD CONSTRAINT assistants_pkey PRIMARY KEY (tenant_id, assistant_id);
 
 ALTER TABLE ONLY tenantry.audit_events
     ADD CONSTRAINT audit_events_pkey PRIMARY KEY (tenant_id, event_id);
@@ -1704,8 +1603,8 @@ ALTER TABLE ONLY tenantry.uploads
 ALTER TABLE ONLY tenantry.usage_events
     ADD CONSTRAINT usage_events_pkey PRIMARY KEY (tenant_id, event_id);
 
-ALTER TABLE ONLY tenantry.user_preferences
-    ADD CONSTRAINT user_preferences_pkey PRIMARY KEY (tenant_id, subject_id);
+ALTER TABLE ONLY tenantry.word_lists
+    ADD CONSTRAINT word_lists_pkey PRIMARY KEY (tenant_id, word, segment, block);
 
 CREATE INDEX api_keys_of_tenant ON control.api_keys USING btree (tenant_id, created_at, key_id);
 
@@ -1715,15 +1614,13 @@ CREATE INDEX ingestions_in_line ON jobs.ingestions USING btree (tenant_id, due_a
 
 CREATE INDEX lines_in_turn ON jobs.lines USING btree (served_at, tenant_id) WHERE (jobs > 0);
 
-CREATE UNIQUE INDEX assistants_by_slug ON tenantry.assistants USING btree (tenant_id, slug);
-
-CREATE INDEX assistants_recent ON tenantry.assistants USING btree (tenant_id, created_at DESC, assistant_id DESC);
-
 CREATE INDEX audit_events_in_time ON tenantry.audit_events USING btree (tenant_id, created_at DESC, event_id DESC);
 
 CREATE UNIQUE INDEX audit_events_sealed ON tenantry.audit_events USING btree (tenant_id, sequence) WHERE (sequence IS NOT NULL);
 
 CREATE UNIQUE INDEX documents_by_content ON tenantry.documents USING btree (tenant_id, sha256);
+
+CREATE INDEX documents_not_word_listed ON tenantry.documents USING btree (tenant_id, document_id) WHERE (NOT word_listed);
 
 CREATE INDEX documents_recent ON tenantry.documents USING btree (tenant_id, created_at DESC, document_id DESC);
 
@@ -1753,15 +1650,11 @@ CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.plans FOR EA
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.prices FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
-CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.profiles FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
-
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.revocations FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tenants FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tool_settings FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
-
-CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.universal_assistants FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.user_limits FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
@@ -1792,9 +1685,6 @@ ALTER TABLE ONLY control.tool_settings
 ALTER TABLE ONLY control.user_limits
     ADD CONSTRAINT user_limits_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
 
-ALTER TABLE ONLY tenantry.assistant_versions
-    ADD CONSTRAINT assistant_versions_tenant_id_assistant_id_fkey FOREIGN KEY (tenant_id, assistant_id) REFERENCES tenantry.assistants(tenant_id, assistant_id) ON DELETE CASCADE;
-
 ALTER TABLE ONLY tenantry.document_texts
     ADD CONSTRAINT document_texts_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
 
@@ -1809,10 +1699,6 @@ ALTER TABLE ONLY tenantry.staged_passages
 
 ALTER TABLE ONLY tenantry.uploads
     ADD CONSTRAINT uploads_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
-
-ALTER TABLE tenantry.assistant_versions ENABLE ROW LEVEL SECURITY;
-
-ALTER TABLE tenantry.assistants ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.audit_events ENABLE ROW LEVEL SECURITY;
 
@@ -1829,10 +1715,6 @@ ALTER TABLE tenantry.documents ENABLE ROW LEVEL SECURITY;
 CREATE POLICY operator_reads ON tenantry.audit_events FOR SELECT TO tenantry_operator USING (true);
 
 CREATE POLICY operator_reads ON tenantry.usage_events FOR SELECT TO tenantry_operator USING (true);
-
-CREATE POLICY owner_erases ON tenantry.assistant_versions TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
-
-CREATE POLICY owner_erases ON tenantry.assistants TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 CREATE POLICY owner_erases ON tenantry.audit_events TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
@@ -1858,17 +1740,13 @@ CREATE POLICY owner_erases ON tenantry.uploads TO tenantry_owner USING ((tenant_
 
 CREATE POLICY owner_erases ON tenantry.usage_events TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
-CREATE POLICY owner_erases ON tenantry.user_preferences TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
+CREATE POLICY owner_erases ON tenantry.word_lists TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 ALTER TABLE tenantry.passages ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.runs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.staged_passages ENABLE ROW LEVEL SECURITY;
-
-CREATE POLICY tenant_isolation ON tenantry.assistant_versions TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
-
-CREATE POLICY tenant_isolation ON tenantry.assistants TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 CREATE POLICY tenant_isolation ON tenantry.audit_events TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
@@ -1894,7 +1772,7 @@ CREATE POLICY tenant_isolation ON tenantry.uploads TO tenantry_app USING ((tenan
 
 CREATE POLICY tenant_isolation ON tenantry.usage_events TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
-CREATE POLICY tenant_isolation ON tenantry.user_preferences TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+CREATE POLICY tenant_isolation ON tenantry.word_lists TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 ALTER TABLE tenantry.threads ENABLE ROW LEVEL SECURITY;
 
@@ -1902,7 +1780,7 @@ ALTER TABLE tenantry.uploads ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.usage_events ENABLE ROW LEVEL SECURITY;
 
-ALTER TABLE tenantry.user_preferences ENABLE ROW LEVEL SECURITY;
+ALTER TABLE tenantry.word_lists ENABLE ROW LEVEL SECURITY;
 
 GRANT USAGE ON SCHEMA control TO tenantry_operator;
 
@@ -1947,14 +1825,8 @@ GRANT ALL ON FUNCTION control.list_plans(p_after text, p_limit integer) TO tenan
 REVOKE ALL ON FUNCTION control.list_prices(p_after text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.list_prices(p_after text, p_limit integer) TO tenantry_operator;
 
-REVOKE ALL ON FUNCTION control.list_profiles() FROM PUBLIC;
-GRANT ALL ON FUNCTION control.list_profiles() TO tenantry_operator;
-
 REVOKE ALL ON FUNCTION control.list_revocations(p_tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.list_revocations(p_tenant text) TO tenantry_operator;
-
-REVOKE ALL ON FUNCTION control.list_universal_assistants() FROM PUBLIC;
-GRANT ALL ON FUNCTION control.list_universal_assistants() TO tenantry_operator;
 
 REVOKE ALL ON FUNCTION control.lock_plan(p_plan text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.lock_plan(p_plan text) TO tenantry_operator;
@@ -1968,20 +1840,11 @@ GRANT ALL ON FUNCTION control.put_plan(p_plan jsonb, p_limits jsonb) TO tenantry
 REVOKE ALL ON FUNCTION control.put_price(p_model text, p_input_nanos bigint, p_output_nanos bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.put_price(p_model text, p_input_nanos bigint, p_output_nanos bigint) TO tenantry_operator;
 
-REVOKE ALL ON FUNCTION control.put_profile(p_name text, p_says jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION control.put_profile(p_name text, p_says jsonb) TO tenantry_operator;
-
-REVOKE ALL ON FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb, p_most integer) FROM PUBLIC;
-GRANT ALL ON FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb, p_most integer) TO tenantry_operator;
-
 REVOKE ALL ON FUNCTION control.remove_issuer(p_url text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.remove_issuer(p_url text) TO tenantry_operator;
 
 REVOKE ALL ON FUNCTION control.remove_price(p_model text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.remove_price(p_model text) TO tenantry_operator;
-
-REVOKE ALL ON FUNCTION control.remove_universal_assistant(p_slug text) FROM PUBLIC;
-GRANT ALL ON FUNCTION control.remove_universal_assistant(p_slug text) TO tenantry_operator;
 
 REVOKE ALL ON FUNCTION control.revoke(p_tenant text, p_subject text, p_issuer text, p_token text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.revoke(p_tenant text, p_subject text, p_issuer text, p_token text) TO tenantry_operator;
@@ -2032,6 +1895,9 @@ GRANT ALL ON FUNCTION tenantry.find_user_limits(p_subject text) TO tenantry_app;
 REVOKE ALL ON FUNCTION tenantry.forget_narrowed(p_subject text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.forget_narrowed(p_subject text) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.forget_words(p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.forget_words(p_tenant text) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.get_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) TO tenantry_app;
 
@@ -2050,6 +1916,9 @@ GRANT ALL ON FUNCTION tenantry.limited_tenant_record(p_tenant text) TO tenantry_
 REVOKE ALL ON FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.list_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.list_words(p_tenant text, p_anew boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.list_words(p_tenant text, p_anew boolean) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) TO tenantry_app;
 
@@ -2062,17 +1931,11 @@ GRANT ALL ON FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_a
 REVOKE ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) TO tenantry_app;
 
-REVOKE ALL ON FUNCTION tenantry.open_run_as(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea, p_assistant text, p_draft boolean, p_goes_on boolean, p_universal jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION tenantry.open_run_as(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea, p_assistant text, p_draft boolean, p_goes_on boolean, p_universal jsonb) TO tenantry_app;
-
 REVOKE ALL ON FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) TO tenantry_app;
-
-REVOKE ALL ON FUNCTION tenantry.platform_profiles(p_platform text) FROM PUBLIC;
-GRANT ALL ON FUNCTION tenantry.platform_profiles(p_platform text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.price_records(p_platform text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.price_records(p_platform text) TO tenantry_app;
@@ -2086,11 +1949,11 @@ GRANT ALL ON FUNCTION tenantry.prune_thread(p_tenant text, p_thread uuid, p_keep
 REVOKE ALL ON FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid, p_tries integer, p_after_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid, p_tries integer, p_after_seconds double precision) TO tenantry_app;
 
-REVOKE ALL ON FUNCTION tenantry.put_profile(p_says jsonb) FROM PUBLIC;
-GRANT ALL ON FUNCTION tenantry.put_profile(p_says jsonb) TO tenantry_app;
-
 REVOKE ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text) TO tenantry_app;
@@ -2122,15 +1985,11 @@ GRANT ALL ON FUNCTION tenantry.store_turn(p_tenant text, p_thread uuid, p_run uu
 REVOKE ALL ON FUNCTION tenantry.wanted_words(p_query text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.wanted_words(p_query text) TO tenantry_app;
 
-REVOKE ALL ON FUNCTION tenantry.who_speaks(p_tenant text, p_subject text, p_assistant text, p_draft boolean) FROM PUBLIC;
-GRANT ALL ON FUNCTION tenantry.who_speaks(p_tenant text, p_subject text, p_assistant text, p_draft boolean) TO tenantry_app;
-
 REVOKE ALL ON FUNCTION tenantry.with_words(p_words tsvector, p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.with_words(p_words tsvector, p_text text) TO tenantry_app;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.assistant_versions TO tenantry_app;
-
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.assistants TO tenantry_app;
+REVOKE ALL ON FUNCTION tenantry.word_query(p_word text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.word_query(p_word text) TO tenantry_app;
 
 GRANT SELECT,INSERT ON TABLE tenantry.audit_events TO tenantry_app;
 GRANT SELECT ON TABLE tenantry.audit_events TO tenantry_operator;
@@ -2158,4 +2017,4 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.uploads TO tenantry_app;
 GRANT SELECT,INSERT ON TABLE tenantry.usage_events TO tenantry_app;
 GRANT SELECT ON TABLE tenantry.usage_events TO tenantry_operator;
 
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.user_preferences TO tenantry_app;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.word_lists TO tenantry_app;

@@ -45,6 +45,7 @@ TENANT_TABLES = (
     "uploads",
     "usage_events",
     "user_preferences",
+    "word_lists",
 )
 APPEND_ONLY = ("audit_events", "usage_events")
 CONTROL_TABLES = (
@@ -82,6 +83,8 @@ ROWS = {
     "assistant_versions": "assistant_id, version, content, subject_id)"
     " values (%(id)s, 1, '{}', 'alice'",
     "user_preferences": "subject_id, says) values (%(id)s, '{}'",
+    "word_lists": "word, segment, block, passages, passage_ids, weights)"
+    " values ('secret', 1, 0, 1, array[%(id)s::uuid], '{1}'",
     "usage_events": "event_id, meter, quantity, subject_id) values (%(id)s, 'runs', 1, 'alice'",
     "audit_events": "event_id, actor, subject_id, action, outcome)"
     " values (%(id)s, 'key', 'alice', 'act', 'allowed'",
