@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tenancy.document import Document, NewPassage, Passage
-from tenancy.ids import SubjectId, TenantId
+from tenancy.document import Document, Neighbour, NewPassage, Passage
+from tenancy.ids import PassageId, SubjectId, TenantId
+from tenancy.search_filter import SearchFilter
 from tenancy.usage import UsageEvent
 
 
@@ -69,6 +70,13 @@ class PassageIndex(Protocol):
         *,
         embedding_model: str,
         limit: int,
+        within: SearchFilter | None = None,
     ) -> Sequence[Passage]:
-        """The best `limit` passages, best first."""
+        """The best `limit` passages, best first; of documents that `within` lets through."""
+        ...
+
+    async def neighbours(
+        self, tenant_id: TenantId, passage_ids: Sequence[PassageId], distance: int
+    ) -> Sequence[Neighbour]:
+        """The passages and what stands at most so far from them, document by document in order."""
         ...

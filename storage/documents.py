@@ -11,12 +11,21 @@ from storage.ledger import insert_events
 from storage.postgres import Row, TenantConnection
 from storage.queries import call, query
 from tenancy.audit import AuditEvent
-from tenancy.document import Document, DocumentStatus, NewPassage, Passage, PlacedPassage
+from tenancy.document import (
+    Document,
+    DocumentStatus,
+    Neighbour,
+    NewPassage,
+    Passage,
+    PlacedPassage,
+    Reasons,
+)
 from tenancy.errors import NotFound, QuotaExceeded
 from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
 from tenancy.page import Cursor
 from tenancy.plan import UNLIMITED
 from tenancy.quota import Period, period_end
+from tenancy.search_filter import Condition, Metadata, SearchFilter
 from tenancy.usage import UsageEvent
 
 _SEARCH = call("search_passages")
@@ -71,6 +80,7 @@ class PostgresDocuments:
         *,
         embedding_model: str,
         limit: int,
+        within: SearchFilter | None = None,
     ) -> Sequence[Passage]:
         """The best `limit` passages by meaning and word, best first."""
         rows = await self._cells.for_tenant(tenant_id).call(
@@ -81,9 +91,27 @@ class PostgresDocuments:
                 "vector": orjson.dumps(list(vector)).decode(),
                 "model": embedding_model,
                 "limit": limit,
+                "filter": None if within is None or within.is_empty else _filter(within),
             },
         )
         return [_passage(row) for row in rows]
+
+    async def neighbours(
+        self, tenant_id: TenantId, passage_ids: Sequence[PassageId], distance: int
+    ) -> Sequence[Neighbour]:
+        """The passages and what stands at most so far from them, document by document in order."""
+        params = {"passage_ids": list(passage_ids), "distance": distance}
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            rows = await conn.fetch(query("list_neighbours"), params)
+        return [_neighbour(row) for row in rows]
+
+    async def describe(
+        self, tenant_id: TenantId, document_id: DocumentId, metadata: Metadata
+    ) -> None:
+        """Replace a document's metadata."""
+        params = {"document_id": document_id, "metadata": orjson.dumps(metadata).decode()}
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            await conn.execute(query("describe_document"), params)
 
     async def get(self, tenant_id: TenantId, document_id: DocumentId) -> Document:
         """A document; raises `NotFound`."""
@@ -207,6 +235,7 @@ def _document(row: Row) -> Document:
         error=row["error"],
         done=row["passages_done"],
         total=row["passages_total"],
+        metadata=row["metadata"],
     )
 
 
@@ -234,4 +263,33 @@ def _passage(row: Row) -> Passage:
         page=row["page"],
         start=row["start_offset"],
         end=row["end_offset"],
+        ordinal=row["ordinal"],
+        reasons=Reasons(row["distance"], row["distance_rank"], row["word_score"], row["word_rank"]),
     )
+
+
+def _neighbour(row: Row) -> Neighbour:
+    return Neighbour(
+        TenantId(row["tenant_id"]),
+        DocumentId(row["document_id"]),
+        PassageId(row["passage_id"]),
+        row["ordinal"],
+        row["body"],
+    )
+
+
+def _filter(within: SearchFilter) -> str:
+    parts = {
+        "document_ids": within.document_ids,
+        "media_types": within.media_types,
+        "created_from": within.created_from,
+        "created_before": within.created_before,
+        "metadata": [_condition(each) for each in within.metadata],
+    }
+    return orjson.dumps({name: part for name, part in parts.items() if part is not None}).decode()
+
+
+def _condition(of: Condition) -> dict[str, Any]:
+    if of.present is None:
+        return {"key": of.name, "any_of": of.any_of}
+    return {"key": of.name, "present": of.present}

@@ -1,11 +1,12 @@
 """What a tenant knows: documents and the passages they become."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from tenancy.ids import DocumentId, PassageId, TenantId
+from tenancy.search_filter import Scalar
 
 
 class DocumentStatus(StrEnum):
@@ -36,6 +37,7 @@ class Document:
     error: str | None = None
     done: int = 0
     total: int = 0
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,19 @@ class PlacedPassage:
 
 
 @dataclass(frozen=True, slots=True)
+class Reasons:
+    """Why a passage was found: its places, from 1, among the nearest by meaning and by word.
+
+    `distance` is the cosine distance, 0 to 2; a place is None where it is not among the fifty.
+    """
+
+    distance: float | None
+    distance_rank: int | None
+    word_score: float | None
+    word_rank: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """A piece of a tenant's document, as found by a search. `score` grows with relevance.
 
@@ -86,6 +101,19 @@ class Passage:
     page: int | None = None
     start: int | None = None
     end: int | None = None
+    ordinal: int = 0
+    reasons: Reasons | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A passage of the same document as a found one."""
+
+    tenant_id: TenantId
+    document_id: DocumentId
+    passage_id: PassageId
+    ordinal: int
+    text: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Documents: what a tenant's answers are made of."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated, Any
 
+import orjson
 from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
 
 from server.access import ScopedRoute, needs
@@ -19,12 +20,15 @@ from server.routes.wire import (
     utc,
 )
 from tenancy.document import Document, DocumentStatus, Upload
+from tenancy.errors import Invalid
 from tenancy.ids import DocumentId, PassageId
 from tenancy.page import BEGINNING, page_of, parse_cursor
 from tenancy.page import Cursor as PageCursor
 from tenancy.principal import Scope
+from tenancy.search_filter import Metadata, parse_metadata
 
 WAITED_FOR_BYTES = 200_000  # seconds of reading: longer than anybody waits for an answer
+MAX_METADATA_CHARACTERS = 8_000
 UNDER_WAY = (DocumentStatus.QUEUED, DocumentStatus.READING, DocumentStatus.EMBEDDING)
 
 router = APIRouter(route_class=ScopedRoute, tags=["documents"])
@@ -37,14 +41,17 @@ async def add_document(
     caller: Caller,
     rooms: Rooms,
     title: Annotated[Title | None, Form()] = None,
+    metadata: Annotated[str | None, Form(max_length=MAX_METADATA_CHARACTERS)] = None,
     *,
     wait: Annotated[bool | None, Query()] = None,
     prefer: Annotated[str, Header()] = "",
 ) -> Response:
     """Ingest a file: 201 for a new document, 200 for content that is there already.
 
-    A large one is read in the background, and any that nobody waits for: 202.
+    A large one is read in the background, and any that nobody waits for: 202. `metadata` is a JSON
+    object of names and scalars that searches can filter on; it replaces what was there.
     """
+    described = None if metadata is None else _metadata(metadata)
     tenant = await rooms.tenant(caller)
     upload = Upload(file.filename or "", await file.read(), title or None, file.content_type)
     waits = _waits(upload, wait, prefer)
@@ -52,9 +59,19 @@ async def add_document(
     document, added = await take(
         tenant.tenant_id, caller.subject_id, upload, max_documents=tenant.plan.documents
     )
+    if described is not None:
+        await rooms.documents.describe(tenant.tenant_id, document.document_id, described)
+        document = replace(document, metadata=described)
     event = rooms.event(caller, "document.add", str(document.document_id))
     await rooms.ledger.record(tenant.tenant_id, audit=[event])
     return reply(_item(document), (201 if waits else 202) if added else 200)
+
+
+def _metadata(text: str) -> Metadata:
+    try:
+        return parse_metadata(orjson.loads(text))
+    except ValueError as error:
+        raise Invalid("metadata", "must be a JSON object") from error
 
 
 def _waits(upload: Upload, wait: bool | None, prefer: str) -> bool:
@@ -136,6 +153,8 @@ def _item(document: Document) -> dict[str, Any]:
         "status": document.status,
         "created_at": utc(document.created_at),
     }
+    if document.metadata:
+        item["metadata"] = document.metadata
     if document.status in UNDER_WAY:
         item["progress"] = {"done": document.done, "total": document.total}
     return item if document.error is None else {**item, "error": document.error}

@@ -29,8 +29,8 @@ select tenantry.store_turn(tenantry.enter(%(tenant_id)s, %(seal)s), %(thread_id)
 select * from tenantry.load_checkpoint(tenantry.enter(%(tenant_id)s, %(seal)s), %(thread_id)s, %(checkpoint_ns)s, %(checkpoint_id)s)
 
 -- call: search_passages
--- The passages nearest to a question by meaning and by word.
-select * from tenantry.search_passages(tenantry.enter(%(tenant_id)s, %(seal)s), %(query)s, %(vector)s, %(model)s, %(limit)s)
+-- The passages nearest to a question by meaning and by word, of all documents or of those that a filter lets through.
+select * from tenantry.search_passages(tenantry.enter(%(tenant_id)s, %(seal)s), %(query)s, %(vector)s, %(model)s, %(limit)s, %(filter)s::jsonb)
 
 -- query: enter
 -- Says, with its seal, on whose behalf this transaction acts; local to it.
@@ -183,7 +183,7 @@ delete from tenantry.checkpoints where tenant_id = %(tenant_id)s and thread_id =
 -- query: find_document_by_content
 -- The document with this content.
 select document_id, title, media_type, size, sha256, passages, status, created_at, error,
-       passages_done, passages_total
+       passages_done, passages_total, metadata
   from tenantry.documents where tenant_id = %(tenant_id)s and sha256 = %(sha256)s
 
 -- query: list_contents
@@ -223,7 +223,7 @@ values (%(tenant_id)s, %(document_id)s, %(body)s)
 -- query: get_document
 -- A document.
 select document_id, title, media_type, size, sha256, passages, status, created_at, error,
-       passages_done, passages_total
+       passages_done, passages_total, metadata
   from tenantry.documents where tenant_id = %(tenant_id)s and document_id = %(document_id)s
 
 -- query: get_document_text
@@ -239,10 +239,24 @@ select p.passage_id, p.ordinal, p.path, p.page, p.start_offset, p.end_offset, p.
                                 and after.passage_id = %(after_id)s), -1)
  order by p.ordinal limit %(limit)s
 
+-- query: describe_document
+-- Replaces the metadata of a document.
+update tenantry.documents set metadata = %(metadata)s::jsonb
+ where tenant_id = %(tenant_id)s and document_id = %(document_id)s
+
+-- query: list_neighbours
+-- The passages that stand at most so far from some, with those.
+select distinct n.tenant_id, n.document_id, n.passage_id, n.ordinal, n.body
+  from tenantry.passages p
+  join tenantry.passages n on n.tenant_id = %(tenant_id)s and n.document_id = p.document_id
+   and n.ordinal between p.ordinal - %(distance)s and p.ordinal + %(distance)s
+ where p.tenant_id = %(tenant_id)s and p.passage_id = any(%(passage_ids)s)
+ order by n.document_id, n.ordinal
+
 -- query: list_documents
 -- Documents, latest first, from a cursor on.
 select document_id, title, media_type, size, sha256, passages, status, created_at, error,
-       passages_done, passages_total
+       passages_done, passages_total, metadata
   from tenantry.documents
  where tenant_id = %(tenant_id)s
    and (%(after_id)s::uuid is null or (created_at, document_id) < (%(after_time)s, %(after_id)s::uuid))

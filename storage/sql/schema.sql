@@ -567,6 +567,24 @@ begin
     return p_tenant;
 end $$;
 
+CREATE FUNCTION tenantry.filter_documents(p_tenant text, p_filter jsonb) RETURNS uuid[]
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+    return array(
+        select d.document_id from tenantry.documents d
+         where d.tenant_id = p_tenant and d.status = 'ready'
+           and (p_filter->'document_ids' is null or p_filter->'document_ids' ? d.document_id::text)
+           and (p_filter->'media_types' is null or p_filter->'media_types' ? d.media_type)
+           and (p_filter->'created_from' is null or d.created_at >= (p_filter->>'created_from')::timestamptz)
+           and (p_filter->'created_before' is null or d.created_at < (p_filter->>'created_before')::timestamptz)
+           and not exists (
+               select from jsonb_to_recordset(coalesce(p_filter->'metadata', '[]'))
+                           as c(key text, any_of jsonb, present boolean)
+                where not coalesce(case when c.present is null then c.any_of @> (d.metadata->c.key)
+                                        else (d.metadata ? c.key) = c.present end, false)));
+end $$;
+
 CREATE TABLE control.key_uses (
     key_id uuid NOT NULL,
     last_used_at timestamp with time zone NOT NULL
@@ -1038,79 +1056,90 @@ begin
     perform tenantry.commit_turn(p_tenant, p_thread, p_run, null, p_rows, null);
 end $$;
 
-CREATE FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery) RETURNS uuid[]
+CREATE FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery, p_documents uuid[]) RETURNS TABLE(passage_id uuid, score double precision)
     LANGUAGE plpgsql
     SET plan_cache_mode TO 'force_custom_plan'
     AS $$
+#variable_conflict use_column
 declare
     v_new uuid[] := array(
         select p.passage_id
           from tenantry.documents d join tenantry.passages p on p.tenant_id = p_tenant and p.document_id = d.document_id
          where d.tenant_id = p_tenant and not d.word_listed and p.lexemes @@ p_any
+           and (p_documents is null or d.document_id = any(p_documents))
          order by ts_rank(p.lexemes, p_any, 1) desc, p.passage_id limit 200);
     v_known float8 := (select sum(l.passages) from tenantry.word_lists l where l.tenant_id = p_tenant and l.word = '');
+    v_most  int := case when p_documents is null then 200 else 2000 end; -- of which the filter leaves some
 begin
-    return array(
-        with weights as materialized (
-            select a.word, tenantry.word_query(a.word) as query,
-                   ln(1 + (greatest(v_known, f.known) - f.known + 0.5) / (f.known + 0.5)) as weight
-              from unnest(p_words) a(word), lateral (
-                       select coalesce(sum(l.passages), 0) as known from tenantry.word_lists l
-                        where l.tenant_id = p_tenant and l.word = a.word and l.block = 0) f
-        ), foremost as (
-            select e.passage_id, sum(w.weight * e.weight) as score
-              from weights w
-              join tenantry.word_lists l on l.tenant_id = p_tenant and l.word = w.word
-               and l.block < case when w.weight < least(1, (select max(weight) from weights)) then 0
-                                  when w.weight < 3 then 1 else 3 end
-             cross join unnest(l.passage_ids, l.weights) e(passage_id, weight)
-             group by e.passage_id order by score desc, e.passage_id limit 200
-        ), candidates as materialized (
-            select p.passage_id, setweight(p.lexemes, 'D') as lexemes
-              from (select passage_id from foremost union select unnest(v_new)) c
-              join tenantry.passages p on p.tenant_id = p_tenant and p.passage_id = c.passage_id
-        )
-        select c.passage_id
-          from candidates c, lateral (select sum(w.weight * ts_rank(c.lexemes, w.query, 1)) as score from weights w) s
-         order by s.score desc, c.passage_id limit 50);
+    return query
+    with weights as materialized (
+        select a.word, tenantry.word_query(a.word) as query,
+               ln(1 + (greatest(v_known, f.known) - f.known + 0.5) / (f.known + 0.5)) as weight
+          from unnest(p_words) a(word), lateral (
+                   select coalesce(sum(l.passages), 0) as known from tenantry.word_lists l
+                    where l.tenant_id = p_tenant and l.word = a.word and l.block = 0) f
+    ), foremost as (
+        select e.passage_id, sum(w.weight * e.weight) as score
+          from weights w
+          join tenantry.word_lists l on l.tenant_id = p_tenant and l.word = w.word
+           and l.block < case when w.weight < least(1, (select max(weight) from weights)) then 0
+                              when w.weight < 3 then 1 else 3 end
+         cross join unnest(l.passage_ids, l.weights) e(passage_id, weight)
+         group by e.passage_id order by score desc, e.passage_id limit v_most
+    ), candidates as materialized (
+        select c.passage_id, setweight(c.lexemes, 'D') as lexemes
+          from (select p.passage_id, p.document_id, p.lexemes
+                  from (select passage_id from foremost union select unnest(v_new)) f
+                  join tenantry.passages p on p.tenant_id = p_tenant and p.passage_id = f.passage_id
+                offset 0) c -- each by its own id: a document may have every passage there is
+         where p_documents is null or c.document_id = any(p_documents)
+    )
+    select c.passage_id, s.score
+      from candidates c, lateral (select sum(w.weight * ts_rank(c.lexemes, w.query, 1)) as score from weights w) s
+     order by s.score desc, c.passage_id limit 50;
 end $$;
 
-CREATE FUNCTION tenantry.rank_by_word(p_tenant text, p_question text) RETURNS uuid[]
+CREATE FUNCTION tenantry.rank_by_word(p_tenant text, p_question text, p_documents uuid[]) RETURNS TABLE(passage_id uuid, score double precision)
     LANGUAGE plpgsql
     SET plan_cache_mode TO 'force_custom_plan'
     AS $$
+#variable_conflict use_column
 declare
     few     constant int := 5000;
-    v_known float8 := (select sum(d.passages) from tenantry.documents d where d.tenant_id = p_tenant);
+    v_known float8 := (select sum(d.passages) from tenantry.documents d
+                        where d.tenant_id = p_tenant and (p_documents is null or d.document_id = any(p_documents)));
     v_all   constant text[] := tsvector_to_array(to_tsvector('english', tenantry.searchable(p_question)));
     v_words tsquery[] := array(select tenantry.word_query(word) from unnest(v_all) word);
     v_any   tsquery := (select string_agg(word::text, '|')::tsquery from unnest(v_words) word);
 begin
     if v_any is null then
-        return '{}';
+        return;
+    elsif v_known > few and exists (select from tenantry.word_lists l where l.tenant_id = p_tenant and l.word = '') then
+        return query select * from tenantry.rank_by_list(p_tenant, v_all, v_any, p_documents);
+        return;
     elsif v_known > few then
-        if exists (select from tenantry.word_lists l where l.tenant_id = p_tenant and l.word = '') then
-            return tenantry.rank_by_list(p_tenant, v_all, v_any);
-        end if;
-        return array(
-            select p.passage_id from tenantry.passages p
-             where p.tenant_id = p_tenant and p.lexemes @@ v_any
-             order by ts_rank(p.lexemes, v_any, 1) desc, p.passage_id limit 50);
+        return query
+        select p.passage_id, ts_rank(p.lexemes, v_any, 1)::float8 as score from tenantry.passages p
+         where p.tenant_id = p_tenant and p.lexemes @@ v_any
+           and (p_documents is null or p.document_id = any(p_documents))
+         order by score desc, p.passage_id limit 50;
+        return;
     end if;
-    return array(
-        with matched as materialized ( -- a copy of the lexemes: each is read once from where it lies, not once a word
-            select c.passage_id, c.lexemes
-              from (select p.passage_id, setweight(p.lexemes, 'D') as lexemes from tenantry.passages p
-                     where p.tenant_id = p_tenant offset 0) c
-             where c.lexemes @@ v_any
-        ), frequencies as materialized (
-            select word, (select count(*) from matched m where m.lexemes @@ word) as known from unnest(v_words) word
-        ), weights as materialized (
-            select word, ln(1 + (greatest(v_known, known) - known + 0.5) / (known + 0.5)) as weight from frequencies
-        )
-        select m.passage_id
-          from matched m, lateral (select sum(w.weight * ts_rank(m.lexemes, w.word, 1)) as score from weights w) s
-         order by s.score desc, m.passage_id limit 50);
+    return query
+    with matched as materialized ( -- a copy of the lexemes: each is read once from where it lies, not once a word
+        select c.passage_id, c.lexemes
+          from (select p.passage_id, setweight(p.lexemes, 'D') as lexemes from tenantry.passages p
+                 where p.tenant_id = p_tenant and (p_documents is null or p.document_id = any(p_documents))
+                offset 0) c
+         where c.lexemes @@ v_any
+    ), frequencies as materialized (
+        select word, (select count(*) from matched m where m.lexemes @@ word) as known from unnest(v_words) word
+    ), weights as materialized (
+        select word, ln(1 + (greatest(v_known, known) - known + 0.5) / (known + 0.5)) as weight from frequencies
+    )
+    select m.passage_id, s.score
+      from matched m, lateral (select sum(w.weight * ts_rank(m.lexemes, w.word, 1)) as score from weights w) s
+     order by s.score desc, m.passage_id limit 50;
 end $$;
 
 CREATE FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) RETURNS boolean
@@ -1193,37 +1222,63 @@ end $$;
 
 CREATE FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) RETURNS TABLE(tenant_id text, passage_id uuid, document_id uuid, title text, body text, score double precision, path text[], page integer, start_offset integer, end_offset integer)
     LANGUAGE plpgsql
+    AS $$
+begin
+    return query
+    select s.tenant_id, s.passage_id, s.document_id, s.title, s.body, s.score,
+           s.path, s.page, s.start_offset, s.end_offset
+      from tenantry.search_passages(p_tenant, p_query, p_vector, p_model, p_limit, null) s;
+end $$;
+
+CREATE FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer, p_filter jsonb) RETURNS TABLE(tenant_id text, passage_id uuid, document_id uuid, title text, body text, score double precision, path text[], page integer, start_offset integer, end_offset integer, ordinal integer, distance double precision, distance_rank integer, word_score double precision, word_rank integer)
+    LANGUAGE plpgsql
     SET plan_cache_mode TO 'force_custom_plan'
     SET "hnsw.ef_search" TO '100'
+    SET "hnsw.iterative_scan" TO 'strict_order'
     AS $_$
 #variable_conflict use_column
 declare
-    v_vector  public.vector := p_vector::public.vector;
-    v_nearest uuid[];
+    few         constant int := 5000; -- passages: so many are compared one by one rather than by an index
+    v_vector    public.vector := p_vector::public.vector;
+    v_documents uuid[];
+    v_known     bigint;
+    v_nearest   uuid[];
 begin
     perform set_config('app.tenant_id', p_tenant, true);
+    if p_filter is not null then
+        v_documents := tenantry.filter_documents(p_tenant, p_filter);
+        v_known := (select coalesce(sum(d.passages), 0) from tenantry.documents d
+                     where d.tenant_id = p_tenant and d.document_id = any(v_documents));
+    end if;
     execute format('select array(select n.passage_id
                                    from (select p.passage_id,
                                                 p.embedding::public.vector(%3$s) operator(public.<=>) $1 as distance
                                            from tenantry.passages p
                                           where p.tenant_id = %1$L and p.embedding_model = %2$L
-                                            and p.dimensions = %3$s
-                                          order by p.embedding::public.vector(%3$s) operator(public.<=>) $1
-                                          fetch first 50 rows with ties) n
+                                            and p.dimensions = %3$s %4$s) n
                                   order by n.distance, n.passage_id limit 50)',
-                   p_tenant, p_model, public.vector_dims(v_vector))
-       into v_nearest using v_vector;
+                   p_tenant, p_model, public.vector_dims(v_vector),
+                   case when v_known <= few then 'and p.document_id = any($2) offset 0'
+                        else case when v_documents is not null then 'and p.document_id = any($2) ' else '' end
+                             || format('order by p.embedding::public.vector(%s) operator(public.<=>) $1
+                                        fetch first 50 rows with ties', public.vector_dims(v_vector)) end)
+       into v_nearest using v_vector, v_documents;
     return query
     with hits as (
-        select * from unnest(v_nearest) with ordinality as n(passage_id, place)
+        select n.passage_id, n.place, n.place as near, null::float8 as word_score, null::bigint as word
+          from unnest(v_nearest) with ordinality as n(passage_id, place)
         union all
-        select * from unnest(tenantry.rank_by_word(p_tenant, p_query)) with ordinality as w(passage_id, place)
+        select w.passage_id, w.place, null, w.score, w.place
+          from tenantry.rank_by_word(p_tenant, p_query, v_documents) with ordinality as w(passage_id, score, place)
     ), fused as (
-        select passage_id, sum(1.0 / (10 + place))::float8 as score
+        select passage_id, sum(1.0 / (10 + place))::float8 as score,
+               max(near)::int as near, max(word_score) as word_score, max(word)::int as word
           from hits group by passage_id order by score desc, passage_id limit p_limit
     )
     select p.tenant_id, p.passage_id, p.document_id, d.title, p.body, f.score,
-           p.path, p.page, p.start_offset, p.end_offset
+           p.path, p.page, p.start_offset, p.end_offset, p.ordinal,
+           case when p.embedding_model = p_model and p.dimensions = public.vector_dims(v_vector)
+                then p.embedding operator(public.<=>) v_vector end, f.near, f.word_score, f.word
       from fused f
       join tenantry.passages p on p.tenant_id = p_tenant and p.passage_id = f.passage_id
       join tenantry.documents d on d.tenant_id = p_tenant and d.document_id = p.document_id
@@ -1385,6 +1440,8 @@ CREATE TABLE tenantry.documents (
     passages_done integer DEFAULT 0 NOT NULL,
     passages_total integer DEFAULT 0 NOT NULL,
     word_listed boolean DEFAULT false NOT NULL,
+    metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    CONSTRAINT documents_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT documents_passages_done_check CHECK ((passages_done >= 0)),
     CONSTRAINT documents_passages_total_check CHECK ((passages_total >= 0)),
     CONSTRAINT documents_sha256_check CHECK ((length(sha256) = 32)),
@@ -1886,6 +1943,9 @@ GRANT ALL ON FUNCTION tenantry.enqueue_ingestion(p_document uuid) TO tenantry_ap
 REVOKE ALL ON FUNCTION tenantry.enter(p_tenant text, p_seal text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.enter(p_tenant text, p_seal text) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.filter_documents(p_tenant text, p_filter jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.filter_documents(p_tenant text, p_filter jsonb) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.find_key(p_key_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.find_key(p_key_id uuid) TO tenantry_app;
 
@@ -1952,11 +2012,11 @@ GRANT ALL ON FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid
 REVOKE ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) TO tenantry_app;
 
-REVOKE ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery) FROM PUBLIC;
-GRANT ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery) TO tenantry_app;
+REVOKE ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery, p_documents uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery, p_documents uuid[]) TO tenantry_app;
 
-REVOKE ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text) FROM PUBLIC;
-GRANT ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text) TO tenantry_app;
+REVOKE ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text, p_documents uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text, p_documents uuid[]) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) TO tenantry_app;
@@ -1975,6 +2035,9 @@ GRANT ALL ON FUNCTION tenantry.rotate_key(p_key_id uuid, p_new_id uuid, p_digest
 
 REVOKE ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer, p_filter jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer, p_filter jsonb) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.searchable(p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.searchable(p_text text) TO tenantry_app;

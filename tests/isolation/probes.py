@@ -21,6 +21,7 @@ class Probe:
     name: str
     thing: str
     body: Json = field(default_factory=dict)
+    list_in: str = ""  # the field of the body in whose list of ids this one is
 
     def __str__(self) -> str:
         kind = "".join(f" {name}" for name in ("stream", "resume") if name in self.body)
@@ -45,6 +46,8 @@ class Probe:
             }
         elif self.where == "header":
             sent["headers"] = {self.name: id_}
+        elif self.list_in:
+            sent["json"] = {**self.body, self.list_in: {self.name: [id_]}}
         else:
             sent["json"] = {**self.body, self.name: id_}
         return sent
@@ -77,6 +80,7 @@ PROBES = [
     Probe("GET", "/v1/documents/{document_id}/passages", "query", "cursor", "cursor"),
     Probe("POST", "/v1/documents/{document_id}/retry", "path", "document_id", "document"),
     Probe("DELETE", "/v1/documents/{document_id}", "path", "document_id", "document"),
+    Probe("POST", "/v1/search", "body", "document_ids", "document", {"query": "x"}, "filter"),
     Probe("GET", "/v1/limits/users", "query", "cursor", "subject"),
     Probe("PUT", OF_USER, "path", "subject", "subject", {"limits": {"user_burst": None}}),
     Probe("DELETE", OF_USER, "path", "subject", "subject"),

@@ -8,9 +8,11 @@ import pytest
 
 from server.stores import Stores
 from storage.cells import Cells
+from storage.documents import PostgresDocuments
 from storage.queries import query
 from storage.word_lists import LIST_AT, MOST_SEGMENTS, NEW_ENOUGH, Listed, Step, tend_word_lists
-from tenancy.ids import TenantId
+from tenancy.ids import DocumentId, TenantId
+from tenancy.search_filter import SearchFilter
 from tests.storage.makers import ACME, GLOBEX, rows, value
 
 # Of each passage one word of fifty, one of seven and one that all have, a number of times.
@@ -28,11 +30,13 @@ select document_id, md5(%(name)s::text || g)::uuid, g,
   from d, generate_series(1, %(passages)s::int) g returning 1"""
 ALL, RARE = "rare7 rare8 some3 common filler", "rare7 rare8"
 BY_LIST = """
-select tenantry.rank_by_list('acme', q.words, (
-    select string_agg(tenantry.word_query(word)::text, '|')::tsquery from unnest(q.words) word))
+select array(select passage_id from tenantry.rank_by_list('acme', q.words, (
+    select string_agg(tenantry.word_query(word)::text, '|')::tsquery from unnest(q.words) word),
+    null))
   from (select tsvector_to_array(to_tsvector('english', %(question)s)) as words) q"""
-BY_WORD = "select tenantry.rank_by_word('acme', %(question)s)"
+BY_WORD = "select array(select passage_id from tenantry.rank_by_word('acme', %(question)s, null))"
 LIST, ANEW = (f"select tenantry.list_words('acme', {anew})" for anew in ("false", "true"))
+OF_SIZE = "select document_id from documents where passages = %(size)s"
 LISTS = "select count(*) from word_lists where word = ''"
 
 
@@ -144,6 +148,20 @@ async def test_a_large_tenant_is_listed_and_a_small_one_is_not(
     await rows(cells, "delete from documents where passages = %(all)s returning 1", all=LIST_AT)
     assert await asyncio.to_thread(tend_word_lists, stores.app, [ACME]) == 1
     assert await value(cells, LISTS) == 0
+
+
+async def test_a_filter_holds_in_the_lists_too(cells: Cells, stores: Stores, small: None) -> None:
+    await rows(cells, ADD, name="large", passages=LIST_AT)
+    await asyncio.to_thread(tend_word_lists, stores.app, [ACME])
+    large, few = [DocumentId(await value(cells, OF_SIZE, size=size)) for size in (LIST_AT, 900)]
+    documents = PostgresDocuments(cells)
+    for only in (large, few):
+        within = SearchFilter(document_ids=[only])
+        found = await documents.search(
+            ACME, ALL, [1.0, 0.0], embedding_model="m", limit=50, within=within
+        )
+        assert {passage.document_id for passage in found} == {only}
+        assert {passage.reasons and passage.reasons.word_rank for passage in found} > {1, 2, 3}
 
 
 async def test_a_tenant_that_another_worker_is_at_is_left_to_it(
