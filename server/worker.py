@@ -40,8 +40,9 @@ def run_worker(stores: Stores, *, once: bool) -> None:
 def _round(stores: Stores, *, reconciles: bool) -> None:
     with control(stores.owner()) as admin:
         tenants = [TenantId(row["tenant_id"]) for row in admin.tenants()]
-    made, dropped = tend_indexes(stores.owner(), stores.app, tenants)
-    listed = tend_word_lists(stores.app, tenants)
+        wishes = admin.wishes()
+    made, dropped = tend_indexes(stores.owner(), stores.app, tenants, wishes)
+    listed = tend_word_lists(stores.app, tenants, wishes)
     log.info(
         "worker_round",
         tenants=len(tenants),

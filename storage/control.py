@@ -126,6 +126,15 @@ class Control:
         require_done(row)
         return self.limits(tenant_id)
 
+    def wishes(self) -> dict[TenantId, bool]:
+        """Which tenants are promoted, or not, whatever their size."""
+        return {row["tenant_id"]: row["promoted"] for row in self._all("list_wishes", {})}
+
+    def wish(self, tenant_id: TenantId, promoted: bool | None) -> None:
+        """Promote a tenant whatever its size, or never, or by its size; raises `NotFound`."""
+        if not self._run("wish_promoted", {"tenant_id": tenant_id, "promoted": promoted}):
+            raise NotFound(f"There is no tenant {tenant_id}.")
+
     def prices(self) -> list[Price]:
         """All prices, by model."""
         return [Price(**row) for row in self._all("list_prices", {})]

@@ -4,19 +4,24 @@ An approximate index is never shared: another tenant's upload would change, even
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 
 import psycopg
 from psycopg import sql
+from psycopg.rows import args_row, tuple_row
 
 from storage.postgres import translated
 from storage.queries import query
 from storage.seal import AppDatabase
+from tenancy.errors import Conflict
 from tenancy.ids import TenantId
 
 PROMOTE_AT = {512: 10_000, 2000: 3_000}  # passages, by the largest dimension each figure is for
 MAX_DIMENSIONS = 2000  # what pgvector's HNSW takes
+LEAST_PROMOTED = 1_000  # passages: fewer are searched as fast without
 MAX_INDEXES = 200  # more make every small tenant's search slow to plan
 PREFIX = "passages_hnsw_"
 LOCK = 7_264_113_906  # advisory: one worker at a time
@@ -25,8 +30,12 @@ _SIZES = """
 select embedding_model as model, dimensions, count(*) as passages
   from tenantry.passages where tenant_id = %s group by 1, 2"""
 _INDEXES = """
-select c.relname, i.indisvalid from pg_index i join pg_class c on c.oid = i.indexrelid
+select c.relname, i.indisvalid, pg_relation_size(c.oid)
+  from pg_index i join pg_class c on c.oid = i.indexrelid
  where i.indrelid = 'tenantry.passages'::regclass and c.relname like %s"""
+Wishes = Mapping[TenantId, bool]  # of an operator: whether a tenant is promoted, whatever its size
+NO_WISHES: Wishes = {}
+Conn = psycopg.Connection[tuple[object, ...]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +62,58 @@ class Size:
         return None
 
 
-def tend_indexes(
+@dataclass(frozen=True, slots=True)
+class Index:
+    """An index in the database; one that is not valid was left by a build that was interrupted."""
+
+    valid: bool
+    size: int  # bytes
+
+
+def sizes_and_indexes(
     owner_url: str, database: AppDatabase, tenants: Sequence[TenantId]
+) -> tuple[list[Size], dict[str, Index]]:
+    """How large the tenants are, and the indexes that there are, by name."""
+    with translated(), psycopg.connect(owner_url, autocommit=True, connect_timeout=5) as conn:
+        return _sizes(database, tenants), _present(conn)
+
+
+def promote(owner_url: str, database: AppDatabase, tenant_id: TenantId) -> list[Size]:
+    """Make the indexes of one tenant, and say of what; raises `Conflict` where it cannot be."""
+    with translated(), _tending(owner_url) as conn:
+        if conn is None:
+            raise Conflict("A worker is making indexes now. Try again in a minute.")
+        present = _present(conn)
+        wanted = [size for size in _sizes(database, [tenant_id]) if _can_have(size)]
+        if not wanted:
+            raise Conflict(
+                f"{tenant_id} has fewer than {LEAST_PROMOTED} passages of a model with at most"
+                f" {MAX_DIMENSIONS} dimensions: an index would make nothing faster."
+            )
+        missing = [size for size in wanted if size.index not in present]
+        if len(present) + len(missing) > MAX_INDEXES:
+            raise Conflict(f"There are {len(present)} indexes of {MAX_INDEXES}. Demote another.")
+        for size in wanted:
+            if size in missing or not present[size.index].valid:
+                _drop(conn, size.index)
+                conn.execute(_create(size))
+    return wanted
+
+
+def demote(owner_url: str, database: AppDatabase, tenant_id: TenantId) -> None:
+    """Drop the indexes of one tenant; raises `Conflict` while a worker makes indexes."""
+    with translated(), _tending(owner_url) as conn:
+        if conn is None:
+            raise Conflict("A worker is making indexes now. Try again in a minute.")
+        for size in _sizes(database, [tenant_id]):
+            _drop(conn, size.index)
+
+
+def tend_indexes(
+    owner_url: str,
+    database: AppDatabase,
+    tenants: Sequence[TenantId],
+    wishes: Wishes = NO_WISHES,
 ) -> tuple[int, int]:
     """Make the indexes that are due and drop those that no longer pay: how many of each.
 
@@ -62,53 +121,82 @@ def tend_indexes(
     another worker is at it, nothing is done: two concurrent builds on a table block each other.
     """
     with translated():
-        sizes = [size for tenant_id in tenants for size in _sizes(database, tenant_id)]
-        with psycopg.connect(owner_url, autocommit=True, connect_timeout=5) as conn:
-            if conn.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone() != (True,):
+        sizes = _sizes(database, tenants)
+        with _tending(owner_url) as conn:
+            if conn is None:
                 return 0, 0
-            present = {str(n): bool(v) for n, v in conn.execute(_INDEXES, [f"{PREFIX}%"])}
-            make, drop = plan(sizes, present)
+            present = {name: index.valid for name, index in _present(conn).items()}
+            make, drop = plan(sizes, present, wishes)
             for name in drop:
-                conn.execute(
-                    sql.SQL("drop index concurrently if exists tenantry.{}").format(
-                        sql.Identifier(name)
-                    )
-                )
+                _drop(conn, name)
             for size in make:
                 conn.execute(_create(size))
     return len(make), len(drop)
 
 
-def plan(sizes: Sequence[Size], present: Mapping[str, bool]) -> tuple[list[Size], list[str]]:
-    """What to make, largest first and within the cap, and what to drop.
+def plan(
+    sizes: Sequence[Size], present: Mapping[str, bool], wishes: Wishes = NO_WISHES
+) -> tuple[list[Size], list[str]]:
+    """What to make, within the cap, and what to drop: what is wished for first, then the largest.
 
     An index is kept until its tenant shrinks to half the threshold; a broken one is made anew.
     """
-    wanted = {size.index: size for size in _by_size(sizes) if _pays(size, present)}
+    ordered = sorted(_by_size(sizes), key=lambda size: not wishes.get(size.tenant_id, False))
+    wanted = {size.index: size for size in ordered if _pays(size, present, wishes)}
     kept = dict(list(wanted.items())[:MAX_INDEXES])
     drop = [name for name, valid in present.items() if name not in kept or not valid]
     make = [size for name, size in kept.items() if not present.get(name, False)]
     return make, drop
 
 
-def _pays(size: Size, present: Mapping[str, bool]) -> bool:
+def _pays(size: Size, present: Mapping[str, bool], wishes: Wishes) -> bool:
     if size.threshold is None:
         return False
+    if size.tenant_id in wishes:
+        return wishes[size.tenant_id] and _can_have(size)
     share = 2 if size.index in present else 1
     return size.passages * share >= size.threshold
+
+
+def _can_have(size: Size) -> bool:
+    return size.threshold is not None and size.passages >= LEAST_PROMOTED
 
 
 def _by_size(sizes: Sequence[Size]) -> Iterator[Size]:
     yield from sorted(sizes, key=lambda size: -size.passages)
 
 
-def _sizes(database: AppDatabase, tenant_id: TenantId) -> list[Size]:
-    with psycopg.connect(database.url, connect_timeout=5) as conn:
+def _sizes(database: AppDatabase, tenants: Sequence[TenantId]) -> list[Size]:
+    with psycopg.connect(database.url, autocommit=True, connect_timeout=5) as conn:
+        return [size for tenant_id in tenants for size in _sizes_of(conn, database, tenant_id)]
+
+
+def _sizes_of(conn: Conn, database: AppDatabase, tenant_id: TenantId) -> list[Size]:
+    with conn.transaction():
         conn.execute(query("enter").sql, database.entry(tenant_id))
         if conn.execute(query("current_tenant").sql).fetchone() != (tenant_id,):
             raise database.not_believed()  # to see no passage would be to drop every index
-        rows = conn.execute(_SIZES, [tenant_id]).fetchall()
-    return [Size(tenant_id, *row) for row in rows]
+        with conn.cursor(row_factory=args_row(partial(Size, tenant_id))) as cursor:
+            return cursor.execute(_SIZES, [tenant_id]).fetchall()
+
+
+@contextmanager
+def _tending(owner_url: str) -> Iterator[Conn | None]:
+    """A connection of the owner's that nobody else tends indexes beside; None while one does."""
+    with psycopg.connect(owner_url, autocommit=True, connect_timeout=5) as conn:
+        row = conn.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone()
+        yield conn if row == (True,) else None
+
+
+def _present(conn: Conn) -> dict[str, Index]:
+    with conn.cursor(row_factory=tuple_row) as cursor:
+        rows = cursor.execute(_INDEXES, [f"{PREFIX}%"]).fetchall()
+    return {name: Index(valid, size) for name, valid, size in rows}
+
+
+def _drop(conn: Conn, name: str) -> None:
+    statement = sql.SQL("drop index concurrently if exists tenantry.{}")
+    conn.execute(statement.format(sql.Identifier(name)))
 
 
 def _create(size: Size) -> sql.Composed:

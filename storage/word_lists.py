@@ -10,6 +10,7 @@ from enum import StrEnum
 import psycopg
 from psycopg.rows import class_row
 
+from storage.indexes import NO_WISHES, Wishes
 from storage.postgres import translated
 from storage.queries import query
 from storage.seal import AppDatabase
@@ -39,11 +40,11 @@ class Listed:
     segments: int
     entries: int  # listed, of passages that are there or gone
 
-    @property
-    def next_step(self) -> Step:
-        """What is due."""
+    def next_step(self, wish: bool | None = None) -> Step:
+        """What is due; an operator's wish counts more than the size."""
         share = 2 if self.segments else 1
-        if self.passages * share < LIST_AT:
+        large = self.passages * share >= LIST_AT if wish is None else wish
+        if not large or self.passages < LIST_AT // 2:  # of so few, no search reads the lists
             return Step.FORGET if self.segments else Step.NOTHING
         gone = self.entries - (self.passages - self.unlisted)
         if not self.segments or gone * MOST_GONE > self.entries:
@@ -53,14 +54,19 @@ class Listed:
         return Step.ANEW if self.segments >= MOST_SEGMENTS else Step.ADD
 
 
-def tend_word_lists(database: AppDatabase, tenants: Sequence[TenantId]) -> int:
+def tend_word_lists(
+    database: AppDatabase, tenants: Sequence[TenantId], wishes: Wishes = NO_WISHES
+) -> int:
     """Do what is due, tenant by tenant in a transaction each: how many tenants it was due for."""
     with translated(), psycopg.connect(database.url, autocommit=True, connect_timeout=5) as conn:
-        return sum(_tend(conn, database, tenant_id) for tenant_id in tenants)
+        return sum(_tend(conn, database, tenant_id, wishes.get(tenant_id)) for tenant_id in tenants)
 
 
 def _tend(
-    conn: psycopg.Connection[tuple[object, ...]], database: AppDatabase, tenant_id: TenantId
+    conn: psycopg.Connection[tuple[object, ...]],
+    database: AppDatabase,
+    tenant_id: TenantId,
+    wish: bool | None,
 ) -> bool:
     of = {"tenant_id": tenant_id}
     with conn.transaction(), conn.cursor(row_factory=class_row(Listed)) as cursor:
@@ -68,7 +74,7 @@ def _tend(
         if conn.execute(query("lock_word_lists").sql, of).fetchone() != (True,):
             return False  # another worker is at it
         listed = cursor.execute(query("count_listed").sql, of).fetchone()
-        step = listed.next_step if listed else Step.NOTHING
+        step = listed.next_step(wish) if listed else Step.NOTHING
         if step is Step.FORGET:
             conn.execute(query("forget_words").sql, of)
         elif step is not Step.NOTHING:

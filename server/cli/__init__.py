@@ -24,6 +24,7 @@ COMMANDS = (
     "credentials",
     "issuers",
     "seals",
+    "indexes",
     "knowledge",
     "toolbelt",
     "talking",

@@ -217,3 +217,11 @@ values (%(key_id)s, %(inner_pad)s, %(outer_pad)s) on conflict (key_id) do nothin
 -- query: remove_seal_key
 -- Believes them no longer.
 delete from control.seal_keys where key_id = %(key_id)s
+
+-- query: list_wishes
+-- Which tenants an operator wants promoted, or not, whatever their size.
+select tenant_id, promoted from control.tenants where promoted is not null
+
+-- query: wish_promoted
+-- Says whether a tenant is promoted; null leaves it to its size.
+update control.tenants set promoted = %(promoted)s where tenant_id = %(tenant_id)s

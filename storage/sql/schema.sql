@@ -37,6 +37,7 @@ CREATE TABLE control.tenants (
     preferences jsonb DEFAULT '{}'::jsonb NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     limits jsonb DEFAULT '{}'::jsonb NOT NULL,
+    promoted boolean,
     CONSTRAINT tenants_limits_check CHECK ((jsonb_typeof(limits) = 'object'::text)),
     CONSTRAINT tenants_placement_check CHECK ((placement = ANY (ARRAY['shared'::text, 'dedicated'::text, 'hybrid'::text]))),
     CONSTRAINT tenants_status_check CHECK ((status = ANY (ARRAY['active'::text, 'suspended'::text]))),

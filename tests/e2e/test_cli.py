@@ -462,6 +462,21 @@ def test_without_a_server_commands_do_their_work_in_process(alone: Terminal) -> 
     assert alone.json("migrate") == {"applied": []}
 
 
+def test_tenants_are_promoted_and_demoted_by_an_operator(alone: Terminal) -> None:
+    alone.ok("tenant", "create", "shelf")
+    assert alone.json("index", "list") == []
+    for refused, said in (
+        (("promote", "shelf"), "fewer than 1000 passages"),
+        (("promote", "nobody"), "no tenant nobody"),
+        (("demote", "nobody"), "no tenant nobody"),
+        (("auto", "nobody"), "no tenant nobody"),
+    ):
+        done = alone.run("index", *refused)
+        assert (done.returncode, said in done.stderr) == (1, True)
+    assert alone.run("index", "demote", "shelf").returncode == 0
+    assert alone.run("index", "auto", "shelf").returncode == 0
+
+
 def test_the_noisiest_tenants_are_told_without_a_server(alone: Terminal) -> None:
     assert alone.run("chat", "--tenant", "lumen", QUESTION).returncode == 0
     assert "lumen" in [each["tenant_id"] for each in alone.json("noisiest")]

@@ -11,7 +11,21 @@ import pytest
 from server.stores import Stores
 from storage.cells import Cells
 from storage.documents import PostgresDocuments
-from storage.indexes import MAX_INDEXES, PREFIX, PROMOTE_AT, Size, plan, tend_indexes
+from storage.indexes import (
+    LEAST_PROMOTED,
+    LOCK,
+    MAX_INDEXES,
+    PREFIX,
+    PROMOTE_AT,
+    Index,
+    Size,
+    demote,
+    plan,
+    promote,
+    sizes_and_indexes,
+    tend_indexes,
+)
+from tenancy.errors import Conflict, Unavailable
 from tenancy.ids import TenantId
 from tests.storage.makers import ACME, GLOBEX, rows, superuser
 from tests.support.stores import Cluster
@@ -19,6 +33,10 @@ from tests.support.stores import Cluster
 SMALL, LARGE = 384, 520  # dimensions on either side of the first threshold
 DUE = PROMOTE_AT[2000]
 USED = "select idx_scan from pg_stat_user_indexes where indexrelname = %s"
+KILL = """
+select pg_terminate_backend(pid) from pg_stat_progress_create_index
+ where relid = 'tenantry.passages'::regclass and datname = current_database()
+   and phase like 'building index%'"""
 BREAK = "update pg_index set indisvalid = false where indexrelid = %s::regclass"
 
 
@@ -80,6 +98,25 @@ def test_every_tenant_model_and_dimension_has_an_index_of_its_own() -> None:
         for model in ("m", "n")
     ]
     assert len({each.index for each in sizes}) == len(sizes)
+
+
+def test_what_an_operator_wishes_counts_more_than_the_size() -> None:
+    large, small = size(50_000, "large"), size(LEAST_PROMOTED, "small")
+    wishes = {large.tenant_id: False, small.tenant_id: True}
+    assert plan([large, small], {large.index: True}, wishes) == ([small], [large.index])
+
+
+def test_no_wish_makes_an_index_that_makes_nothing_faster() -> None:
+    tiny, wide = size(LEAST_PROMOTED - 1, "tiny"), size(50_000, "wide", dimensions=3072)
+    assert plan([tiny, wide], {}, {tiny.tenant_id: True, wide.tenant_id: True}) == ([], [])
+
+
+def test_what_is_wished_for_is_kept_before_the_largest() -> None:
+    many = [size(10_000 + number, f"t{number}") for number in range(MAX_INDEXES)]
+    wished = size(LEAST_PROMOTED, "wished")
+    present = {each.index: True for each in [*many, wished]}
+    make, drop = plan([*many, wished], present, {wished.tenant_id: True})
+    assert (make, drop) == ([], [many[0].index])
 
 
 # -- the index
@@ -182,6 +219,60 @@ async def test_a_broken_index_in_the_database_is_replaced(
         "select indisvalid from pg_index where indexrelid = %s::regclass", [f"tenantry.{index}"]
     )
     assert valid.fetchone() == (True,)
+
+
+async def test_a_build_that_is_killed_is_begun_again(
+    stores: Stores, owner: psycopg.Connection, index: str
+) -> None:
+    owner.execute(f"drop index tenantry.{index}")
+    building = asyncio.create_task(tend(stores))
+    while not building.done():
+        killed = owner.execute(KILL).fetchall()
+        if killed:
+            break
+        await asyncio.sleep(0.001)
+    assert killed
+    with pytest.raises(Unavailable):
+        await building
+    assert not present(stores)[index].valid
+    assert await tend(stores) == (1, 1)
+    assert present(stores)[index].valid
+
+
+def present(stores: Stores) -> dict[str, Index]:
+    return sizes_and_indexes(stores.owner(), stores.app, [ACME])[1]
+
+
+async def test_an_operator_demotes_and_promotes(
+    documents: PostgresDocuments, stores: Stores, index: str, exact: list[UUID]
+) -> None:
+    await asyncio.to_thread(demote, stores.owner(), stores.app, ACME)
+    assert present(stores) == {}
+    assert await nearest(documents, ACME, 50) == exact
+    assert await asyncio.to_thread(promote, stores.owner(), stores.app, ACME) == [
+        size(DUE, dimensions=LARGE)
+    ]
+    assert present(stores)[index].valid
+    await asyncio.to_thread(promote, stores.owner(), stores.app, ACME)
+    assert await nearest(documents, ACME, 50) == exact
+
+
+async def test_a_small_tenant_is_not_promoted(stores: Stores, index: str) -> None:
+    with pytest.raises(Conflict, match="globex has fewer than 1000 passages"):
+        await asyncio.to_thread(promote, stores.owner(), stores.app, GLOBEX)
+
+
+async def test_nobody_is_promoted_while_a_worker_makes_indexes(
+    stores: Stores, owner: psycopg.Connection, index: str
+) -> None:
+    owner.execute("select pg_advisory_lock(%s)", [LOCK])
+    try:
+        for act in (promote, demote):
+            with pytest.raises(Conflict, match="Try again in a minute"):
+                await asyncio.to_thread(act, stores.owner(), stores.app, ACME)
+        assert await tend(stores) == (0, 0)
+    finally:
+        owner.execute("select pg_advisory_unlock(%s)", [LOCK])
 
 
 async def test_an_index_that_no_longer_pays_is_dropped(

@@ -79,7 +79,20 @@ def listed(passages: int, unlisted: int = 0, segments: int = 1, **more: Any) -> 
     ],
 )
 def test_what_is_due(of: Listed, due: Step) -> None:
-    assert of.next_step is due
+    assert of.next_step() is due
+
+
+@pytest.mark.parametrize(
+    ("of", "wish", "due"),
+    [
+        (listed(LIST_AT // 2, LIST_AT // 2, segments=0), True, Step.ANEW),
+        (listed(LIST_AT // 2 - 1, 0, segments=0), True, Step.NOTHING),
+        (listed(LIST_AT), False, Step.FORGET),
+        (listed(LIST_AT, LIST_AT, segments=0), False, Step.NOTHING),
+    ],
+)
+def test_an_operators_wish_counts_more_than_the_size(of: Listed, wish: bool, due: Step) -> None:
+    assert of.next_step(wish) is due
 
 
 # -- the lists

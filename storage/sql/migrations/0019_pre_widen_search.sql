@@ -160,6 +160,8 @@ begin
      order by s.score desc, m.passage_id limit 50;
 end $$;
 
+alter table control.tenants add column promoted boolean; -- an operator's wish; null is by its size
+
 -- Searches are narrowed to documents by what is known of them.
 alter table tenantry.documents
     add column metadata jsonb not null default '{}' check (jsonb_typeof(metadata) = 'object'); -- names and scalars
