@@ -1057,18 +1057,15 @@ begin
     perform tenantry.commit_turn(p_tenant, p_thread, p_run, null, p_rows, null);
 end $$;
 
-CREATE FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery, p_documents uuid[]) RETURNS TABLE(passage_id uuid, score double precision)
+CREATE FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_new uuid[], p_documents uuid[]) RETURNS TABLE(passage_id uuid, score double precision)
     LANGUAGE plpgsql
-    SET plan_cache_mode TO 'force_custom_plan'
+    SET plan_cache_mode TO 'force_generic_plan'
+    SET enable_hashjoin TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_seqscan TO 'off'
     AS $$
 #variable_conflict use_column
 declare
-    v_new uuid[] := array(
-        select p.passage_id
-          from tenantry.documents d join tenantry.passages p on p.tenant_id = p_tenant and p.document_id = d.document_id
-         where d.tenant_id = p_tenant and not d.word_listed and p.lexemes @@ p_any
-           and (p_documents is null or d.document_id = any(p_documents))
-         order by ts_rank(p.lexemes, p_any, 1) desc, p.passage_id limit 200);
     v_known float8 := (select sum(l.passages) from tenantry.word_lists l where l.tenant_id = p_tenant and l.word = '');
     v_most  int := case when p_documents is null then 200 else 2000 end; -- of which the filter leaves some
 begin
@@ -1090,7 +1087,7 @@ begin
     ), candidates as materialized (
         select c.passage_id, setweight(c.lexemes, 'D') as lexemes
           from (select p.passage_id, p.document_id, p.lexemes
-                  from (select passage_id from foremost union select unnest(v_new)) f
+                  from (select passage_id from foremost union select unnest(p_new)) f
                   join tenantry.passages p on p.tenant_id = p_tenant and p.passage_id = f.passage_id
                 offset 0) c -- each by its own id: a document may have every passage there is
          where p_documents is null or c.document_id = any(p_documents)
@@ -1112,11 +1109,19 @@ declare
     v_all   constant text[] := tsvector_to_array(to_tsvector('english', tenantry.searchable(p_question)));
     v_words tsquery[] := array(select tenantry.word_query(word) from unnest(v_all) word);
     v_any   tsquery := (select string_agg(word::text, '|')::tsquery from unnest(v_words) word);
+    v_new   uuid[];
 begin
     if v_any is null then
         return;
     elsif v_known > few and exists (select from tenantry.word_lists l where l.tenant_id = p_tenant and l.word = '') then
-        return query select * from tenantry.rank_by_list(p_tenant, v_all, v_any, p_documents);
+        v_new := array( -- before the lists: what becomes listed meanwhile is found in one of the two
+            select p.passage_id
+              from tenantry.documents d
+              join tenantry.passages p on p.tenant_id = p_tenant and p.document_id = d.document_id
+             where d.tenant_id = p_tenant and not d.word_listed and p.lexemes @@ v_any
+               and (p_documents is null or d.document_id = any(p_documents))
+             order by ts_rank(p.lexemes, v_any, 1) desc, p.passage_id limit 200);
+        return query select * from tenantry.rank_by_list(p_tenant, v_all, v_new, p_documents);
         return;
     elsif v_known > few then
         return query
@@ -1233,7 +1238,7 @@ end $$;
 
 CREATE FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer, p_filter jsonb) RETURNS TABLE(tenant_id text, passage_id uuid, document_id uuid, title text, body text, score double precision, path text[], page integer, start_offset integer, end_offset integer, ordinal integer, distance double precision, distance_rank integer, word_score double precision, word_rank integer)
     LANGUAGE plpgsql
-    SET plan_cache_mode TO 'force_custom_plan'
+    SET plan_cache_mode TO 'force_generic_plan'
     SET "hnsw.ef_search" TO '100'
     SET "hnsw.iterative_scan" TO 'strict_order'
     AS $_$
@@ -2013,8 +2018,8 @@ GRANT ALL ON FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid
 REVOKE ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) TO tenantry_app;
 
-REVOKE ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery, p_documents uuid[]) FROM PUBLIC;
-GRANT ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery, p_documents uuid[]) TO tenantry_app;
+REVOKE ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_new uuid[], p_documents uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_new uuid[], p_documents uuid[]) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text, p_documents uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text, p_documents uuid[]) TO tenantry_app;

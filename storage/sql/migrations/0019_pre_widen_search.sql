@@ -2,6 +2,7 @@
 -- A tsvector's own index cannot serve: row-level security lets a condition that could leak see no row before the
 -- policy has, and `@@` is one. Equality of text is not.
 set local lock_timeout = '5s';
+select '[0]'::public.vector; -- loads the extension, whose settings a function is given below
 
 alter table tenantry.documents add column word_listed boolean not null default false; -- in the lists, all of it
 create index documents_not_word_listed on tenantry.documents (tenant_id, document_id) where not word_listed;
@@ -70,21 +71,15 @@ begin
      where d.tenant_id = p_tenant and d.document_id = any(v_documents) and not d.word_listed;
 end $$;
 
--- The passages with the most telling words, from the lists: two hundred of them, and of what is not listed yet, are ranked
--- by all words. Of a rare word (weight 3: one passage in twenty has it) three blocks are read, of others one, and none of
--- those that more than a third have, unless no other was asked for. What is not listed is read first, so that what becomes
--- listed meanwhile is found in one of the two.
-create function tenantry.rank_by_list(p_tenant text, p_words text[], p_any tsquery, p_documents uuid[])
+-- The passages with the most telling words, from the lists: two hundred of them, and what is new and not listed yet, are
+-- ranked by all words. Of a rare word (weight 3: one passage in twenty has it) three blocks are read, of others one, and
+-- none of those that more than a third have, unless no other was asked for. Planned once: each row is found by its key.
+create function tenantry.rank_by_list(p_tenant text, p_words text[], p_new uuid[], p_documents uuid[])
     returns table (passage_id uuid, score float8)
-    language plpgsql set plan_cache_mode = force_custom_plan as $$
+    language plpgsql set plan_cache_mode = force_generic_plan set enable_hashjoin = off set enable_mergejoin = off
+    set enable_seqscan = off as $$
 #variable_conflict use_column
 declare
-    v_new uuid[] := array(
-        select p.passage_id
-          from tenantry.documents d join tenantry.passages p on p.tenant_id = p_tenant and p.document_id = d.document_id
-         where d.tenant_id = p_tenant and not d.word_listed and p.lexemes @@ p_any
-           and (p_documents is null or d.document_id = any(p_documents))
-         order by ts_rank(p.lexemes, p_any, 1) desc, p.passage_id limit 200);
     v_known float8 := (select sum(l.passages) from tenantry.word_lists l where l.tenant_id = p_tenant and l.word = '');
     v_most  int := case when p_documents is null then 200 else 2000 end; -- of which the filter leaves some
 begin
@@ -106,7 +101,7 @@ begin
     ), candidates as materialized (
         select c.passage_id, setweight(c.lexemes, 'D') as lexemes
           from (select p.passage_id, p.document_id, p.lexemes
-                  from (select passage_id from foremost union select unnest(v_new)) f
+                  from (select passage_id from foremost union select unnest(p_new)) f
                   join tenantry.passages p on p.tenant_id = p_tenant and p.passage_id = f.passage_id
                 offset 0) c -- each by its own id: a document may have every passage there is
          where p_documents is null or c.document_id = any(p_documents)
@@ -129,11 +124,19 @@ declare
     v_all   constant text[] := tsvector_to_array(to_tsvector('english', tenantry.searchable(p_question)));
     v_words tsquery[] := array(select tenantry.word_query(word) from unnest(v_all) word);
     v_any   tsquery := (select string_agg(word::text, '|')::tsquery from unnest(v_words) word);
+    v_new   uuid[];
 begin
     if v_any is null then
         return;
     elsif v_known > few and exists (select from tenantry.word_lists l where l.tenant_id = p_tenant and l.word = '') then
-        return query select * from tenantry.rank_by_list(p_tenant, v_all, v_any, p_documents);
+        v_new := array( -- before the lists: what becomes listed meanwhile is found in one of the two
+            select p.passage_id
+              from tenantry.documents d
+              join tenantry.passages p on p.tenant_id = p_tenant and p.document_id = d.document_id
+             where d.tenant_id = p_tenant and not d.word_listed and p.lexemes @@ v_any
+               and (p_documents is null or d.document_id = any(p_documents))
+             order by ts_rank(p.lexemes, v_any, 1) desc, p.passage_id limit 200);
+        return query select * from tenantry.rank_by_list(p_tenant, v_all, v_new, p_documents);
         return;
     elsif v_known > few then
         return query
@@ -187,13 +190,14 @@ end $$;
 
 -- The passages of the tenant, or of its documents that a filter lets through, that are nearest to a question by meaning
 -- and by word, and why each is: its distance and score, and its places by both. Few ranks of a list say most: a small
--- constant of the fusion (Cormack et al., SIGIR '09) tells the first from the tenth.
+-- constant of the fusion (Cormack et al., SIGIR '09) tells the first from the tenth. What is executed as text is planned for
+-- its values whatever the plan cache mode: only so is an index of the tenant's own used.
 create function tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit int,
                                          p_filter jsonb)
     returns table (tenant_id text, passage_id uuid, document_id uuid, title text, body text, score float8,
                    path text[], page int, start_offset int, end_offset int, ordinal int,
                    distance float8, distance_rank int, word_score float8, word_rank int)
-    language plpgsql set plan_cache_mode = force_custom_plan set hnsw.ef_search = 100
+    language plpgsql set plan_cache_mode = force_generic_plan set hnsw.ef_search = 100
     set hnsw.iterative_scan = strict_order as $$
 #variable_conflict use_column
 declare
@@ -258,10 +262,10 @@ begin
 end $$;
 
 revoke execute on function tenantry.word_query(text), tenantry.forget_words(text), tenantry.list_words(text, boolean),
-    tenantry.rank_by_list(text, text[], tsquery, uuid[]), tenantry.rank_by_word(text, text, uuid[]),
+    tenantry.rank_by_list(text, text[], uuid[], uuid[]), tenantry.rank_by_word(text, text, uuid[]),
     tenantry.filter_documents(text, jsonb),
     tenantry.search_passages(text, text, text, text, int, jsonb) from public;
 grant execute on function tenantry.word_query(text), tenantry.forget_words(text), tenantry.list_words(text, boolean),
-    tenantry.rank_by_list(text, text[], tsquery, uuid[]), tenantry.rank_by_word(text, text, uuid[]),
+    tenantry.rank_by_list(text, text[], uuid[], uuid[]), tenantry.rank_by_word(text, text, uuid[]),
     tenantry.filter_documents(text, jsonb),
     tenantry.search_passages(text, text, text, text, int, jsonb) to tenantry_app;
