@@ -205,6 +205,22 @@ CREATE FUNCTION control.list_prices(p_after text, p_limit integer) RETURNS TABLE
   LIMIT list_prices.p_limit;
 END;
 
+CREATE TABLE control.profiles (
+    name text NOT NULL,
+    says jsonb NOT NULL,
+    CONSTRAINT profiles_says_check CHECK ((jsonb_typeof(says) = 'object'::text))
+);
+
+CREATE FUNCTION control.list_profiles() RETURNS TABLE(name text, says jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT p.name,
+     p.says
+    FROM control.profiles p
+   ORDER BY p.name;
+END;
+
 CREATE TABLE control.revocations (
     tenant_id text NOT NULL,
     subject_id text DEFAULT ''::text NOT NULL,
@@ -227,6 +243,27 @@ CREATE FUNCTION control.list_revocations(p_tenant text) RETURNS TABLE(tenant_id 
     FROM control.revocations r
    WHERE (r.tenant_id = list_revocations.p_tenant)
    ORDER BY r.revoked_at, r.subject_id, r.issuer, r.token_id;
+END;
+
+CREATE TABLE control.universal_assistants (
+    slug text NOT NULL,
+    version integer DEFAULT 1 NOT NULL,
+    content jsonb NOT NULL,
+    changed_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT universal_assistants_content_check CHECK ((jsonb_typeof(content) = 'object'::text)),
+    CONSTRAINT universal_assistants_slug_check CHECK (((slug ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text) AND (slug <> 'default'::text)))
+);
+
+CREATE FUNCTION control.list_universal_assistants() RETURNS TABLE(slug text, version integer, content jsonb, changed_at timestamp with time zone)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT a.slug,
+     a.version,
+     a.content,
+     a.changed_at
+    FROM control.universal_assistants a
+   ORDER BY a.slug;
 END;
 
 CREATE FUNCTION control.lock_plan(p_plan text) RETURNS TABLE(plan jsonb, limits jsonb)
@@ -276,6 +313,30 @@ CREATE FUNCTION control.put_price(p_model text, p_input_nanos bigint, p_output_n
    VALUES (put_price.p_model, put_price.p_input_nanos, put_price.p_output_nanos) ON CONFLICT(model) DO UPDATE SET input_nanos = excluded.input_nanos, output_nanos = excluded.output_nanos, changed_at = now();
 END;
 
+CREATE FUNCTION control.put_profile(p_name text, p_says jsonb) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ INSERT INTO control.profiles (name, says)  SELECT put_profile.p_name AS p_name,
+             put_profile.p_says AS p_says
+           WHERE ((put_profile.p_name = ''::text) OR (EXISTS ( SELECT
+                    FROM control.plans p
+                   WHERE (p.plan_id = put_profile.p_name)))) ON CONFLICT(name) DO UPDATE SET says = excluded.says
+   RETURNING true;
+END;
+
+CREATE FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb, p_most integer) RETURNS integer
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ INSERT INTO control.universal_assistants AS a (slug, content)  SELECT put_universal_assistant.p_slug AS p_slug,
+             put_universal_assistant.p_content AS p_content
+           WHERE (( SELECT count(*) AS count
+                    FROM control.universal_assistants u
+                   WHERE (u.slug <> put_universal_assistant.p_slug)) < put_universal_assistant.p_most) ON CONFLICT(slug) DO UPDATE SET content = excluded.content, version = (a.version + 1), changed_at = now()
+   RETURNING a.version;
+END;
+
 CREATE FUNCTION control.remove_issuer(p_url text) RETURNS boolean
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -291,6 +352,15 @@ CREATE FUNCTION control.remove_price(p_model text) RETURNS boolean
     BEGIN ATOMIC
  DELETE FROM control.prices
    WHERE (prices.model = remove_price.p_model)
+   RETURNING true;
+END;
+
+CREATE FUNCTION control.remove_universal_assistant(p_slug text) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ DELETE FROM control.universal_assistants
+   WHERE (universal_assistants.slug = remove_universal_assistant.p_slug)
    RETURNING true;
 END;
 
@@ -924,6 +994,48 @@ begin
     return query select 'opened', v_thread.fence + 1, null::jsonb;
 end $$;
 
+CREATE FUNCTION tenantry.open_run_as(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea, p_assistant text, p_draft boolean, p_goes_on boolean, p_universal jsonb) RETURNS TABLE(outcome text, fence bigint, result jsonb, preferences jsonb, assistant text, version integer, content jsonb)
+    LANGUAGE plpgsql
+    AS $$
+#variable_conflict use_column
+declare
+    v_name   text := p_assistant;
+    v_draft  boolean := p_draft;
+    v_asked  record;
+    v_who    record;
+    v_opened record;
+    v_assistant text;
+    v_version   int;
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    if p_goes_on then
+        select r.assistant, r.assistant_version into v_asked from tenantry.runs r
+         where r.tenant_id = p_tenant and r.thread_id = p_thread and r.status = 'interrupted'
+         order by r.created_at desc limit 1;
+        v_name := coalesce(v_asked.assistant, p_assistant);
+        v_draft := p_draft and v_asked.assistant_version is null;
+    end if;
+    select * into v_who from tenantry.who_speaks(p_tenant, p_subject, v_name, v_draft);
+    v_assistant := v_who.assistant_id::text;
+    v_version := v_who.version;
+    if v_who.content is null then
+        v_assistant := case when not v_draft and p_universal ? v_name then v_name end;
+        v_version := (p_universal ->> v_assistant)::int;
+        if v_assistant is null and v_name <> 'default' and not p_goes_on then
+            return query select 'unknown', null::bigint, null::jsonb, null::jsonb, null, null::int, null::jsonb;
+            return;
+        end if;
+    end if;
+    select * into v_opened from tenantry.open_run(p_tenant, p_run, p_thread, p_new_thread, p_subject, p_sees_all,
+                                                  p_lease_seconds, p_key, p_digest);
+    if v_opened.outcome = 'opened' and v_assistant is not null then
+        update tenantry.runs r set assistant = v_assistant, assistant_version = v_version
+         where r.tenant_id = p_tenant and r.run_id = p_run;
+    end if;
+    return query select v_opened.outcome, v_opened.fence, v_opened.result,
+                        v_who.preferences, v_assistant, v_version, v_who.content;
+end $$;
+
 CREATE FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) RETURNS TABLE(key_id uuid, tenant_id text, subject_id text, role text, scopes text[], created_at timestamp with time zone, expires_at timestamp with time zone, revoked_at timestamp with time zone, replaced_by uuid, last_used_at timestamp with time zone)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -956,6 +1068,17 @@ CREATE FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) RETU
    WHERE ((u.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)) AND ((page_of_user_limits.p_after IS NULL) OR (u.subject_id > page_of_user_limits.p_after)))
    ORDER BY u.subject_id
   LIMIT page_of_user_limits.p_limit;
+END;
+
+CREATE FUNCTION tenantry.platform_profiles(p_platform text) RETURNS TABLE(profiles jsonb, assistants jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT ( SELECT COALESCE(jsonb_object_agg(p.name, p.says), '{}'::jsonb) AS "coalesce"
+            FROM control.profiles p) AS "coalesce",
+     ( SELECT COALESCE(jsonb_object_agg(a.slug, jsonb_build_object('version', a.version, 'content', a.content)), '{}'::jsonb) AS "coalesce"
+            FROM control.universal_assistants a) AS "coalesce"
+   WHERE ((p_platform = '*'::text) AND (p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)));
 END;
 
 CREATE FUNCTION tenantry.price_records(p_platform text) RETURNS TABLE(prices jsonb)
@@ -1027,6 +1150,15 @@ begin
                          else due_at end
      where tenant_id = tenantry.current_tenant() and document_id = p_document and holder = p_holder;
 end $$;
+
+CREATE FUNCTION tenantry.put_profile(p_says jsonb) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ UPDATE control.tenants SET preferences = put_profile.p_says
+   WHERE (tenants.tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))
+   RETURNING true;
+END;
 
 CREATE FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) RETURNS void
     LANGUAGE plpgsql
@@ -1319,6 +1451,23 @@ CREATE FUNCTION tenantry.wanted_words(p_query text) RETURNS tsquery
     LANGUAGE sql STABLE
     RETURN (regexp_replace((websearch_to_tsquery('english'::regconfig, p_query))::text, '<(-|\d+)>'::text, '&'::text, 'g'::text))::tsquery;
 
+CREATE FUNCTION tenantry.who_speaks(p_tenant text, p_subject text, p_assistant text, p_draft boolean) RETURNS TABLE(preferences jsonb, assistant_id uuid, slug text, version integer, content jsonb)
+    LANGUAGE plpgsql
+    AS $$
+begin
+    perform set_config('app.tenant_id', p_tenant, true);
+    return query
+    select (select u.says from tenantry.user_preferences u
+             where u.tenant_id = p_tenant and u.subject_id = p_subject),
+           a.assistant_id, a.slug, v.version, case when p_draft then a.draft else v.content end
+      from (select 1) one
+      left join tenantry.assistants a
+        on a.tenant_id = p_tenant and (a.slug = p_assistant or a.assistant_id::text = p_assistant)
+      left join tenantry.assistant_versions v
+        on v.tenant_id = p_tenant and v.assistant_id = a.assistant_id and v.version = a.published and not p_draft
+     order by a.assistant_id::text = p_assistant desc nulls last limit 1;
+end $$;
+
 CREATE FUNCTION tenantry.with_words(p_words tsvector, p_text text) RETURNS tsvector
     LANGUAGE plpgsql STABLE
     AS $$
@@ -1353,6 +1502,35 @@ CREATE TABLE jobs.lines (
     served_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     CONSTRAINT lines_jobs_check CHECK ((jobs >= 0))
 );
+
+CREATE TABLE tenantry.assistant_versions (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    assistant_id uuid NOT NULL,
+    version integer NOT NULL,
+    content jsonb NOT NULL,
+    subject_id text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT assistant_versions_content_check CHECK ((jsonb_typeof(content) = 'object'::text)),
+    CONSTRAINT assistant_versions_tenant_id_check CHECK ((tenant_id <> ''::text)),
+    CONSTRAINT assistant_versions_version_check CHECK ((version > 0))
+);
+
+ALTER TABLE ONLY tenantry.assistant_versions FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE tenantry.assistants (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    assistant_id uuid NOT NULL,
+    slug text NOT NULL,
+    draft jsonb NOT NULL,
+    published integer,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT assistants_draft_check CHECK ((jsonb_typeof(draft) = 'object'::text)),
+    CONSTRAINT assistants_slug_check CHECK (((slug ~ '^[a-z0-9][a-z0-9_-]{0,62}$'::text) AND (slug <> 'default'::text))),
+    CONSTRAINT assistants_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.assistants FORCE ROW LEVEL SECURITY;
 
 CREATE TABLE tenantry.audit_events (
     tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
@@ -1492,6 +1670,8 @@ CREATE TABLE tenantry.runs (
     output_tokens bigint DEFAULT 0 NOT NULL,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     finished_at timestamp with time zone,
+    assistant text,
+    assistant_version integer,
     CONSTRAINT runs_status_check CHECK ((status = ANY (ARRAY['running'::text, 'success'::text, 'error'::text, 'interrupted'::text, 'cancelled'::text]))),
     CONSTRAINT runs_tenant_id_check CHECK ((tenant_id <> ''::text))
 );
@@ -1566,6 +1746,17 @@ CREATE TABLE tenantry.usage_events (
 
 ALTER TABLE ONLY tenantry.usage_events FORCE ROW LEVEL SECURITY;
 
+CREATE TABLE tenantry.user_preferences (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    subject_id text NOT NULL,
+    says jsonb NOT NULL,
+    CONSTRAINT user_preferences_says_check CHECK ((jsonb_typeof(says) = 'object'::text)),
+    CONSTRAINT user_preferences_subject_id_check CHECK ((subject_id <> ''::text)),
+    CONSTRAINT user_preferences_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.user_preferences FORCE ROW LEVEL SECURITY;
+
 CREATE TABLE tenantry.word_lists (
     tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
     word text NOT NULL,
@@ -1606,6 +1797,9 @@ ALTER TABLE ONLY control.plans
 ALTER TABLE ONLY control.prices
     ADD CONSTRAINT prices_pkey PRIMARY KEY (model);
 
+ALTER TABLE ONLY control.profiles
+    ADD CONSTRAINT profiles_pkey PRIMARY KEY (name);
+
 ALTER TABLE ONLY control.revocations
     ADD CONSTRAINT revocations_pkey PRIMARY KEY (tenant_id, subject_id, issuer, token_id);
 
@@ -1618,6 +1812,9 @@ ALTER TABLE ONLY control.tenants
 ALTER TABLE ONLY control.tool_settings
     ADD CONSTRAINT tool_settings_pkey PRIMARY KEY (tenant_id, tool);
 
+ALTER TABLE ONLY control.universal_assistants
+    ADD CONSTRAINT universal_assistants_pkey PRIMARY KEY (slug);
+
 ALTER TABLE ONLY control.user_limits
     ADD CONSTRAINT user_limits_pkey PRIMARY KEY (tenant_id, subject_id);
 
@@ -1629,6 +1826,12 @@ ALTER TABLE ONLY jobs.ingestions
 
 ALTER TABLE ONLY jobs.lines
     ADD CONSTRAINT lines_pkey PRIMARY KEY (tenant_id);
+
+ALTER TABLE ONLY tenantry.assistant_versions
+    ADD CONSTRAINT assistant_versions_pkey PRIMARY KEY (tenant_id, assistant_id, version);
+
+ALTER TABLE ONLY tenantry.assistants
+    ADD CONSTRAINT assistants_pkey PRIMARY KEY (tenant_id, assistant_id);
 
 ALTER TABLE ONLY tenantry.audit_events
     ADD CONSTRAINT audit_events_pkey PRIMARY KEY (tenant_id, event_id);
@@ -1666,6 +1869,9 @@ ALTER TABLE ONLY tenantry.uploads
 ALTER TABLE ONLY tenantry.usage_events
     ADD CONSTRAINT usage_events_pkey PRIMARY KEY (tenant_id, event_id);
 
+ALTER TABLE ONLY tenantry.user_preferences
+    ADD CONSTRAINT user_preferences_pkey PRIMARY KEY (tenant_id, subject_id);
+
 ALTER TABLE ONLY tenantry.word_lists
     ADD CONSTRAINT word_lists_pkey PRIMARY KEY (tenant_id, word, segment, block);
 
@@ -1676,6 +1882,10 @@ CREATE INDEX ingestions_held ON jobs.ingestions USING btree (tenant_id, held_unt
 CREATE INDEX ingestions_in_line ON jobs.ingestions USING btree (tenant_id, due_at, document_id);
 
 CREATE INDEX lines_in_turn ON jobs.lines USING btree (served_at, tenant_id) WHERE (jobs > 0);
+
+CREATE UNIQUE INDEX assistants_by_slug ON tenantry.assistants USING btree (tenant_id, slug);
+
+CREATE INDEX assistants_recent ON tenantry.assistants USING btree (tenant_id, created_at DESC, assistant_id DESC);
 
 CREATE INDEX audit_events_in_time ON tenantry.audit_events USING btree (tenant_id, created_at DESC, event_id DESC);
 
@@ -1713,11 +1923,15 @@ CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.plans FOR EA
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.prices FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.profiles FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.revocations FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tenants FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tool_settings FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.universal_assistants FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.user_limits FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
@@ -1748,6 +1962,9 @@ ALTER TABLE ONLY control.tool_settings
 ALTER TABLE ONLY control.user_limits
     ADD CONSTRAINT user_limits_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
 
+ALTER TABLE ONLY tenantry.assistant_versions
+    ADD CONSTRAINT assistant_versions_tenant_id_assistant_id_fkey FOREIGN KEY (tenant_id, assistant_id) REFERENCES tenantry.assistants(tenant_id, assistant_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY tenantry.document_texts
     ADD CONSTRAINT document_texts_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
 
@@ -1762,6 +1979,10 @@ ALTER TABLE ONLY tenantry.staged_passages
 
 ALTER TABLE ONLY tenantry.uploads
     ADD CONSTRAINT uploads_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
+
+ALTER TABLE tenantry.assistant_versions ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE tenantry.assistants ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.audit_events ENABLE ROW LEVEL SECURITY;
 
@@ -1778,6 +1999,10 @@ ALTER TABLE tenantry.documents ENABLE ROW LEVEL SECURITY;
 CREATE POLICY operator_reads ON tenantry.audit_events FOR SELECT TO tenantry_operator USING (true);
 
 CREATE POLICY operator_reads ON tenantry.usage_events FOR SELECT TO tenantry_operator USING (true);
+
+CREATE POLICY owner_erases ON tenantry.assistant_versions TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
+
+CREATE POLICY owner_erases ON tenantry.assistants TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 CREATE POLICY owner_erases ON tenantry.audit_events TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
@@ -1803,6 +2028,8 @@ CREATE POLICY owner_erases ON tenantry.uploads TO tenantry_owner USING ((tenant_
 
 CREATE POLICY owner_erases ON tenantry.usage_events TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
+CREATE POLICY owner_erases ON tenantry.user_preferences TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
+
 CREATE POLICY owner_erases ON tenantry.word_lists TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 ALTER TABLE tenantry.passages ENABLE ROW LEVEL SECURITY;
@@ -1810,6 +2037,10 @@ ALTER TABLE tenantry.passages ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tenantry.runs ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.staged_passages ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY tenant_isolation ON tenantry.assistant_versions TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.assistants TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 CREATE POLICY tenant_isolation ON tenantry.audit_events TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
@@ -1835,6 +2066,8 @@ CREATE POLICY tenant_isolation ON tenantry.uploads TO tenantry_app USING ((tenan
 
 CREATE POLICY tenant_isolation ON tenantry.usage_events TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
+CREATE POLICY tenant_isolation ON tenantry.user_preferences TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
 CREATE POLICY tenant_isolation ON tenantry.word_lists TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 ALTER TABLE tenantry.threads ENABLE ROW LEVEL SECURITY;
@@ -1842,6 +2075,8 @@ ALTER TABLE tenantry.threads ENABLE ROW LEVEL SECURITY;
 ALTER TABLE tenantry.uploads ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.usage_events ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE tenantry.user_preferences ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.word_lists ENABLE ROW LEVEL SECURITY;
 
@@ -1888,8 +2123,14 @@ GRANT ALL ON FUNCTION control.list_plans(p_after text, p_limit integer) TO tenan
 REVOKE ALL ON FUNCTION control.list_prices(p_after text, p_limit integer) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.list_prices(p_after text, p_limit integer) TO tenantry_operator;
 
+REVOKE ALL ON FUNCTION control.list_profiles() FROM PUBLIC;
+GRANT ALL ON FUNCTION control.list_profiles() TO tenantry_operator;
+
 REVOKE ALL ON FUNCTION control.list_revocations(p_tenant text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.list_revocations(p_tenant text) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.list_universal_assistants() FROM PUBLIC;
+GRANT ALL ON FUNCTION control.list_universal_assistants() TO tenantry_operator;
 
 REVOKE ALL ON FUNCTION control.lock_plan(p_plan text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.lock_plan(p_plan text) TO tenantry_operator;
@@ -1903,11 +2144,20 @@ GRANT ALL ON FUNCTION control.put_plan(p_plan jsonb, p_limits jsonb) TO tenantry
 REVOKE ALL ON FUNCTION control.put_price(p_model text, p_input_nanos bigint, p_output_nanos bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.put_price(p_model text, p_input_nanos bigint, p_output_nanos bigint) TO tenantry_operator;
 
+REVOKE ALL ON FUNCTION control.put_profile(p_name text, p_says jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.put_profile(p_name text, p_says jsonb) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb, p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.put_universal_assistant(p_slug text, p_content jsonb, p_most integer) TO tenantry_operator;
+
 REVOKE ALL ON FUNCTION control.remove_issuer(p_url text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.remove_issuer(p_url text) TO tenantry_operator;
 
 REVOKE ALL ON FUNCTION control.remove_price(p_model text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.remove_price(p_model text) TO tenantry_operator;
+
+REVOKE ALL ON FUNCTION control.remove_universal_assistant(p_slug text) FROM PUBLIC;
+GRANT ALL ON FUNCTION control.remove_universal_assistant(p_slug text) TO tenantry_operator;
 
 REVOKE ALL ON FUNCTION control.revoke(p_tenant text, p_subject text, p_issuer text, p_token text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.revoke(p_tenant text, p_subject text, p_issuer text, p_token text) TO tenantry_operator;
@@ -1997,11 +2247,17 @@ GRANT ALL ON FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_a
 REVOKE ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.open_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.open_run_as(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea, p_assistant text, p_draft boolean, p_goes_on boolean, p_universal jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.open_run_as(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_subject text, p_sees_all boolean, p_lease_seconds double precision, p_key text, p_digest bytea, p_assistant text, p_draft boolean, p_goes_on boolean, p_universal jsonb) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timestamp with time zone, p_after_id uuid) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.platform_profiles(p_platform text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.platform_profiles(p_platform text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.price_records(p_platform text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.price_records(p_platform text) TO tenantry_app;
@@ -2014,6 +2270,9 @@ GRANT ALL ON FUNCTION tenantry.prune_thread(p_tenant text, p_thread uuid, p_keep
 
 REVOKE ALL ON FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid, p_tries integer, p_after_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.put_ingestion_back(p_document uuid, p_holder uuid, p_tries integer, p_after_seconds double precision) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.put_profile(p_says jsonb) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.put_profile(p_says jsonb) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.quarantine_run(p_tenant text, p_run uuid, p_thread uuid, p_title text, p_rows jsonb) TO tenantry_app;
@@ -2054,11 +2313,18 @@ GRANT ALL ON FUNCTION tenantry.store_turn(p_tenant text, p_thread uuid, p_run uu
 REVOKE ALL ON FUNCTION tenantry.wanted_words(p_query text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.wanted_words(p_query text) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.who_speaks(p_tenant text, p_subject text, p_assistant text, p_draft boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.who_speaks(p_tenant text, p_subject text, p_assistant text, p_draft boolean) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.with_words(p_words tsvector, p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.with_words(p_words tsvector, p_text text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.word_query(p_word text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.word_query(p_word text) TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.assistant_versions TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.assistants TO tenantry_app;
 
 GRANT SELECT,INSERT ON TABLE tenantry.audit_events TO tenantry_app;
 GRANT SELECT ON TABLE tenantry.audit_events TO tenantry_operator;
@@ -2085,5 +2351,7 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.uploads TO tenantry_app;
 
 GRANT SELECT,INSERT ON TABLE tenantry.usage_events TO tenantry_app;
 GRANT SELECT ON TABLE tenantry.usage_events TO tenantry_operator;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.user_preferences TO tenantry_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.word_lists TO tenantry_app;
