@@ -13,8 +13,10 @@ from knowledge.pieces import Piece
 from knowledge.ports import Documents, Embedded, Embedder
 from knowledge.split import split
 from tenancy.document import Document, DocumentStatus, NewPassage, Upload
-from tenancy.errors import Invalid, PayloadTooLarge
+from tenancy.errors import Invalid, PayloadTooLarge, QuotaExceeded
 from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
+from tenancy.plan import UNLIMITED
+from tenancy.quota import Period, period_end
 from tenancy.usage import Meter, UsageEvent, usage_event_id
 
 MAX_UPLOAD_BYTES = 25 * 1024 * 1024
@@ -42,7 +44,14 @@ class Library:
         self._readers = asyncio.Semaphore(_READERS)
 
     async def add(
-        self, tenant_id: TenantId, subject_id: SubjectId, upload: Upload, *, max_documents: int
+        self,
+        tenant_id: TenantId,
+        subject_id: SubjectId,
+        upload: Upload,
+        *,
+        max_documents: int,
+        max_bytes: int = UNLIMITED,
+        max_pages: int = UNLIMITED,
     ) -> tuple[Document, bool]:
         """The document of this content, and whether it is new to the tenant.
 
@@ -52,7 +61,7 @@ class Library:
         digest = await self._digest(upload)
         if twin := await self._documents.find_by_content(tenant_id, digest):
             return twin, False
-        parsed, pieces = await self._parse(upload)
+        parsed, pieces = await self._parse(upload, max_pages)
         embedded = await self._embedder.embed([piece.text for piece in pieces])
         document = _document(upload, parsed, digest, passages=len(pieces))
         stored = await self._documents.add(
@@ -63,6 +72,7 @@ class Library:
             subject_id=subject_id,
             usage=_usage(document, subject_id, self._embedder.model, embedded.tokens),
             max_documents=max_documents,
+            max_bytes=max_bytes,
             text=parsed.text,
         )
         return stored, stored.document_id == document.document_id
@@ -91,9 +101,11 @@ class Library:
             created_at=datetime.now(UTC),
         )
 
-    async def read(self, upload: Upload, document_id: DocumentId) -> Reading:
-        """Read a file as a document's; raises `UnsupportedMedia` or `Invalid`."""
-        parsed, pieces = await self._parse(upload)
+    async def read(
+        self, upload: Upload, document_id: DocumentId, *, max_pages: int = UNLIMITED
+    ) -> Reading:
+        """Read a file as a document's; raises `UnsupportedMedia`, `Invalid` or `QuotaExceeded`."""
+        parsed, pieces = await self._parse(upload, max_pages)
         passages = _passages(document_id, pieces, [_NOT_EMBEDDED] * len(pieces))
         title = title_of(upload.title) or parsed.title or UNTITLED
         return Reading(title, parsed.media_type, parsed.text, passages)
@@ -102,9 +114,9 @@ class Library:
         """Vectors of some passages; raises `ModelFailed` or `ModelTimeout`."""
         return await self._embedder.embed(texts)
 
-    async def _parse(self, upload: Upload) -> tuple[Parsed, list[Piece]]:
+    async def _parse(self, upload: Upload, max_pages: int) -> tuple[Parsed, list[Piece]]:
         async with self._readers:
-            return await asyncio.to_thread(_read, upload)
+            return await asyncio.to_thread(_read, upload, max_pages)
 
     async def _digest(self, upload: Upload) -> bytes:
         if len(upload.data) > MAX_UPLOAD_BYTES:
@@ -124,9 +136,21 @@ def _digest(data: bytes) -> bytes:
     return sha256(data).digest()
 
 
-def _read(upload: Upload) -> tuple[Parsed, list[Piece]]:
+def _read(upload: Upload, max_pages: int) -> tuple[Parsed, list[Piece]]:
     parsed = parse(upload.name, upload.data, upload.media_type)
+    _refuse_over(max_pages, len(parsed.pages))
     return parsed, split(parsed.text, parsed.media_type, pages=parsed.pages)
+
+
+def _refuse_over(max_pages: int, pages: int) -> None:
+    if max_pages == UNLIMITED or pages <= max_pages:
+        return
+    now = datetime.now(UTC)
+    raise QuotaExceeded(
+        "pages_per_document",
+        period_end(Period.DAY, now) - now,  # as with documents: no period gives more of them
+        f"The plan allows {max_pages} pages a document; this one has {pages}.",
+    )
 
 
 def _document(upload: Upload, parsed: Parsed, digest: bytes, *, passages: int) -> Document:

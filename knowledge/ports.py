@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tenancy.document import Document, Neighbour, NewPassage, Passage
 from tenancy.ids import PassageId, SubjectId, TenantId
+from tenancy.plan import UNLIMITED
 from tenancy.search_filter import SearchFilter
 from tenancy.usage import UsageEvent
 
@@ -48,13 +49,15 @@ class Documents(Protocol):
         subject_id: SubjectId,
         usage: Sequence[UsageEvent],
         max_documents: int,
+        max_bytes: int = UNLIMITED,
         text: str | None = None,
     ) -> Document:
         """Store all of it or nothing; the twin when another upload of it won the race.
 
         `text` is what the passages' offsets count in.
 
-        Raises `QuotaExceeded` when the tenant has `max_documents` already (-1 is unlimited).
+        Raises `QuotaExceeded` when the tenant has `max_documents` already, or this one makes it
+        more than `max_bytes` of files (-1 is unlimited).
         """
         ...
 

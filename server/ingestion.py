@@ -1,7 +1,7 @@
 """Reads files in the background: a job of each tenant in turn, a slice of it at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 
 import structlog
@@ -12,6 +12,7 @@ from storage.ingestion import Kept, PostgresIngestion
 from tenancy.document import Document, Ingestion, Upload
 from tenancy.errors import Failure, LeaseLost, ModelFailed, Refusal, Unavailable
 from tenancy.ids import SubjectId, TenantId
+from tenancy.plan import UNLIMITED
 
 log = structlog.get_logger()
 
@@ -33,17 +34,25 @@ class Ingestor:
         jobs: PostgresIngestion,
         library: Library,
         *,
+        pages_for: Callable[[TenantId], Awaitable[int]] | None = None,
         slots: int = SLOTS,
         back_off_seconds: float = BACK_OFF_SECONDS,
     ) -> None:
         self.jobs = jobs
         self._library = library
+        self._pages_for = pages_for or _unlimited
         self._slots = slots
         self._back_off_seconds = back_off_seconds
         self._wake = asyncio.Event()
 
     async def add(
-        self, tenant_id: TenantId, subject_id: SubjectId, upload: Upload, *, max_documents: int
+        self,
+        tenant_id: TenantId,
+        subject_id: SubjectId,
+        upload: Upload,
+        *,
+        max_documents: int,
+        max_bytes: int = UNLIMITED,
     ) -> tuple[Document, bool]:
         """The document of this content, queued, and whether it is new to the tenant.
 
@@ -58,6 +67,7 @@ class Ingestor:
             embedding_model=self._library.embedding_model,
             subject_id=subject_id,
             max_documents=max_documents,
+            max_bytes=max_bytes,
         )
         self.wake()
         return stored, stored.document_id == document.document_id
@@ -145,7 +155,8 @@ class Ingestor:
 
     async def _stage(self, job: Ingestion, upload: Upload) -> None:
         await self.jobs.begin(job)
-        read = await self._library.read(upload, job.document_id)
+        max_pages = await self._pages_for(job.tenant_id)
+        read = await self._library.read(upload, job.document_id, max_pages=max_pages)
         await self.jobs.stage(
             job,
             read.passages,
@@ -186,3 +197,7 @@ class Ingestor:
             await asyncio.sleep(self.jobs.lease_seconds / 3)
             with suppress(Unavailable):
                 await self.jobs.renew(job)
+
+
+async def _unlimited(_tenant_id: TenantId) -> int:
+    return UNLIMITED

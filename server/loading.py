@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import track
 
+from server.intake import take_in
 from server.services import Services
 from tenancy.document import Upload
 from tenancy.errors import Invalid, Refusal
@@ -23,12 +24,8 @@ async def load_files(services: Services, tenant: Tenant, files: Sequence[Path]) 
     for path in _tracked(files, tenant):
         try:
             data = await asyncio.to_thread(path.read_bytes)
-            _, new = await services.library.add(
-                tenant.tenant_id,
-                SUBJECT,
-                Upload(path.name, data),
-                max_documents=tenant.plan.documents,
-            )
+            upload = Upload(path.name, data)
+            _, new = await take_in(services, tenant, SUBJECT, upload, waits=True)
         except (Refusal, OSError) as error:
             failed.append({"path": str(path), "reason": _reason(error)})
         else:

@@ -40,7 +40,8 @@ CAPS = (
     "money_per_month",
 )
 OF_A_RUN = ("tokens_per_run", "tool_calls_per_run", "steps_per_run")
-LIMIT = Label(NONE, "queue", "documents", *CAPS, *(f"user_{cap}" for cap in CAPS), *OF_A_RUN)
+OF_DOCUMENTS = ("documents", "document_bytes", "pages_per_document")
+LIMIT = Label(NONE, "queue", *OF_DOCUMENTS, *CAPS, *(f"user_{cap}" for cap in CAPS), *OF_A_RUN)
 ADMISSION = Label("admitted", "refused", "unavailable")
 ENDPOINT = Label("default", "offline", most=MOST_ENDPOINTS)
 CALL = Label("answered", "failed", "timed_out", "pressed", "cancelled", "skipped")

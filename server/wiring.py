@@ -1,5 +1,6 @@
 """The composition root: the only place that knows the whole house. Building opens nothing."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from graph.agent import Ports, build_agent
@@ -147,7 +148,7 @@ def build_services(
         threads=threads,
         documents=documents,
         library=library,
-        ingestor=Ingestor(PostgresIngestion(cells), library),
+        ingestor=Ingestor(PostgresIngestion(cells), library, pages_for=_pages_for(control)),
         search=search,
         ledger=ledger,
         keys=keys,
@@ -165,6 +166,16 @@ def build_services(
         currency=settings.currency,
         components=components,
     )
+
+
+def _pages_for(control: ControlDirectory) -> Callable[[TenantId], Awaitable[int]]:
+    """Of how many pages a tenant's documents may be, by its plan of now."""
+
+    async def pages(tenant_id: TenantId) -> int:
+        tenant = await control.tenant(tenant_id)
+        return 0 if tenant is None else tenant.plan.pages_per_document
+
+    return pages
 
 
 def _alerts(settings: Settings, ledger: PostgresLedger) -> Alerts:

@@ -19,6 +19,7 @@ from tenancy.document import (
     Passage,
     PlacedPassage,
     Reasons,
+    Stored,
 )
 from tenancy.errors import NotFound, QuotaExceeded
 from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
@@ -52,6 +53,7 @@ class PostgresDocuments:
         subject_id: SubjectId,
         usage: Sequence[UsageEvent],
         max_documents: int,
+        max_bytes: int = UNLIMITED,
         text: str | None = None,
     ) -> Document:
         """Store all of it or nothing; the twin when another upload of it won the race."""
@@ -59,7 +61,7 @@ class PostgresDocuments:
             await conn.execute(query("lock_documents"))
             if twin := await find_twin(conn, document.sha256):
                 return twin
-            await refuse_over(conn, max_documents)
+            await refuse_over(conn, document.size, max_documents, max_bytes)
             await conn.execute(
                 query("add_document"), document_row(document, subject_id, embedding_model)
             )
@@ -151,6 +153,11 @@ class PostgresDocuments:
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
             return [_document(row) for row in await conn.fetch(query("list_documents"), params)]
 
+    async def stored(self, tenant_id: TenantId) -> Stored:
+        """What the tenant's documents come to."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            return await _stored(conn)
+
     async def delete(self, tenant_id: TenantId, document_id: DocumentId, audit: AuditEvent) -> None:
         """Delete a document with its passages; raises `NotFound`."""
         of = {"document_id": document_id}
@@ -167,19 +174,30 @@ async def find_twin(conn: TenantConnection, sha256: bytes) -> Document | None:
     return _document(row) if row else None
 
 
-async def refuse_over(conn: TenantConnection, max_documents: int) -> None:
-    """Raise `QuotaExceeded` when one more would be too many."""
-    if max_documents == UNLIMITED:
+async def refuse_over(
+    conn: TenantConnection, size: int, max_documents: int, max_bytes: int
+) -> None:
+    """Raise `QuotaExceeded` when one more, of so many bytes, would be too many or too much."""
+    if max_documents == max_bytes == UNLIMITED:
         return
+    stored = await _stored(conn)
+    if UNLIMITED != max_documents <= stored.documents:
+        raise _over("documents", f"{max_documents} documents")
+    if UNLIMITED != max_bytes < stored.size + size:
+        raise _over("document_bytes", f"{max_bytes} bytes of documents")
+
+
+async def _stored(conn: TenantConnection) -> Stored:
     row = await conn.fetch_one(query("count_documents"))
-    if row and row["documents"] >= max_documents:
-        now = datetime.now(UTC)
-        # no period frees a document: tomorrow is as good a time to look again as any
-        raise QuotaExceeded(
-            "documents",
-            period_end(Period.DAY, now) - now,
-            f"The plan allows {max_documents} documents. Delete one, or change the plan.",
-        )
+    return Stored(row["documents"], row["size"]) if row else Stored(0, 0)
+
+
+def _over(meter: str, allowed: str) -> QuotaExceeded:
+    now = datetime.now(UTC)
+    # no period frees a document: tomorrow is as good a time to look again as any
+    pause = period_end(Period.DAY, now) - now
+    detail = f"The plan allows {allowed}. Delete one, or change the plan."
+    return QuotaExceeded(meter, pause, detail)
 
 
 def document_row(document: Document, subject_id: SubjectId, embedding_model: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tenancy.audit import AuditEvent
 from tenancy.document import Document, DocumentStatus, Ingestion, NewPassage, Upload
 from tenancy.errors import Conflict, LeaseLost, NotFound
 from tenancy.ids import DocumentId, SubjectId, TenantId
+from tenancy.plan import UNLIMITED
 from tenancy.usage import UsageEvent
 
 LEASE_SECONDS = 30.0  # a job whose process died goes on after that
@@ -63,13 +64,14 @@ class PostgresIngestion:
         embedding_model: str,
         subject_id: SubjectId,
         max_documents: int,
+        max_bytes: int = UNLIMITED,
     ) -> Document:
         """Keep the file and queue it; the twin when there is one. Raises `QuotaExceeded`."""
         async with self._as(tenant_id) as conn:
             await conn.execute(query("lock_documents"))
             if twin := await find_twin(conn, document.sha256):
                 return twin
-            await refuse_over(conn, max_documents)
+            await refuse_over(conn, document.size, max_documents, max_bytes)
             row = document_row(document, subject_id, embedding_model)
             await conn.execute(query("add_document"), row)
             await conn.execute(query("add_upload"), _upload(document.document_id, upload))

@@ -41,6 +41,14 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class Stored:
+    """What a tenant's documents come to: how many, and the bytes of the files as they were sent."""
+
+    documents: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class NewPassage:
     """A passage about to be stored; `vector` is its embedding, of the model's dimension.
 

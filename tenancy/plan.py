@@ -69,6 +69,8 @@ class Plan:
     hard_limits: int = 0  # 1: refused, rather than limited locally, while the counters are away
     titles: int = 0  # 1: a model names threads, which costs tokens
     summarise_after: int = UNLIMITED  # messages: what is older goes into prompts in short
+    document_bytes: int = UNLIMITED  # of all documents stored, as they were sent
+    pages_per_document: int = UNLIMITED
     degrade: tuple[str, ...] = (Step.CONTEXT,)
     cheaper_model: str = ""
     fallback_models: tuple[str, ...] = ()
@@ -110,7 +112,7 @@ RANGES: Mapping[str, tuple[int, int]] = {  # where -1 is not "unlimited", or a c
 }
 MAX_NAME_CHARACTERS = 128  # of a model or tool
 
-FREE = Plan(PlanId("free"))
+FREE = Plan(PlanId("free"), document_bytes=100_000_000, pages_per_document=500)
 PRO = Plan(
     PlanId("pro"),
     requests_per_minute=300,
@@ -121,6 +123,7 @@ PRO = Plan(
     tokens_per_month=100_000_000,
     max_output_tokens=4096,
     documents=5000,
+    document_bytes=10_000_000_000,
     models=(ALL,),
     tools=(ALL,),
     weight=4,

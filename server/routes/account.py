@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Response
 from server.access import ScopedRoute, needs
 from server.routes.wire import LIMIT, Caller, Cursor, Limit, Rooms, reply, reply_page, utc
 from tenancy.audit import AuditEvent
+from tenancy.document import Stored
 from tenancy.errors import Invalid
 from tenancy.page import Cursor as PageCursor
 from tenancy.page import page_of, parse_cursor
@@ -36,7 +37,9 @@ async def get_quota(caller: Caller, rooms: Rooms) -> Response:
     """What tenant, user and run may take, how much is used and held, and what refuses now."""
     tenant = (await rooms.tenant(caller)).for_user(caller.subject_id)
     standings = await rooms.orchestrator.standings(tenant, caller.subject_id)
-    items = [_standing(each) for each in standings] + _run_limits(tenant.plan)
+    stored = await rooms.documents.stored(tenant.tenant_id)
+    items = [_standing(each) for each in (*standings, *_shelf(tenant.plan, stored))]
+    items += _run_limits(tenant.plan)
     return reply({"items": items, "next_cursor": None})
 
 
@@ -47,6 +50,14 @@ def _standing(standing: Standing) -> dict[str, Any]:
         "resets_at": utc(standing.resets_at),
         "refuses": refuses,
     }
+
+
+def _shelf(plan: Plan, stored: Stored) -> list[Standing]:
+    """What the tenant may store: no period gives any of it back."""
+    return [
+        Standing("documents", "", plan.documents, stored.documents, 0, None),
+        Standing("document_bytes", "", plan.document_bytes, stored.size, 0, None),
+    ]
 
 
 def _run_limits(plan: Plan) -> list[dict[str, Any]]:

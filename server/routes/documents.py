@@ -7,6 +7,7 @@ import orjson
 from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
 
 from server.access import ScopedRoute, needs
+from server.intake import take_in
 from server.routes.wire import (
     LIMIT,
     Caller,
@@ -55,10 +56,7 @@ async def add_document(
     tenant = await rooms.tenant(caller)
     upload = Upload(file.filename or "", await file.read(), title or None, file.content_type)
     waits = _waits(upload, wait, prefer)
-    take = rooms.library.add if waits else rooms.ingestor.add
-    document, added = await take(
-        tenant.tenant_id, caller.subject_id, upload, max_documents=tenant.plan.documents
-    )
+    document, added = await take_in(rooms, tenant, caller.subject_id, upload, waits=waits)
     if described is not None:
         await rooms.documents.describe(tenant.tenant_id, document.document_id, described)
         document = replace(document, metadata=described)

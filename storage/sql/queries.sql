@@ -195,8 +195,9 @@ select sha256 from tenantry.documents where tenant_id = %(tenant_id)s
 select pg_advisory_xact_lock(hashtextextended(%(tenant_id)s || '/documents', 7))
 
 -- query: count_documents
--- How many documents the tenant has.
-select count(*) as documents from tenantry.documents where tenant_id = %(tenant_id)s
+-- How many documents the tenant has, and the bytes of their files.
+select count(*) as documents, coalesce(sum(size), 0)::bigint as size
+  from tenantry.documents where tenant_id = %(tenant_id)s
 
 -- query: add_document
 -- Stores a document's row.

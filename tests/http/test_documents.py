@@ -10,7 +10,7 @@ import pytest
 
 from tenancy.ids import PlanId
 from tenancy.principal import Role
-from tests.http.speech import admin_of, answer, assert_problem, audit, messages, usage
+from tests.http.speech import admin_of, answer, assert_problem, audit, messages, quota, usage
 from tests.support.house import House
 from tests.support.model_server import Reply
 
@@ -126,6 +126,35 @@ class TestUploads:
             [document] = await listed(client)
             await client.delete(f"/v1/documents/{document['document_id']}")
             assert (await send(client, "2.txt", "two")).status_code == 201
+
+    async def test_a_plan_holds_so_many_bytes(self, product: House) -> None:
+        tenant = await product.new_tenant("light", document_bytes=10)
+        async with product.client(tenant, "boss", Role.ADMIN) as client:
+            assert (await send(client, "1.txt", "seven..")).status_code == 201
+            for params in ({}, {"wait": "false"}):
+                files = {"file": ("2.txt", "four")}
+                refused = await client.post("/v1/documents", files=files, params=params)
+                assert_problem(refused, 429, says="10 bytes of documents")
+            assert (await send(client, "3.txt", "one")).status_code == 201
+            assert (await send(client, "1.txt", "seven..")).status_code == 200
+            held = await quota(client)
+        assert (held["document_bytes"]["used"], held["document_bytes"]["limit"]) == (10, 10)
+        assert held["document_bytes"]["refuses"]
+        assert (held["documents"]["used"], held["documents"]["refuses"]) == (2, False)
+        assert held["documents"]["resets_at"] is None
+
+    async def test_a_plan_says_how_many_pages_a_document_may_have(self, product: House) -> None:
+        tenant, careers = await product.new_tenant("short", pages_per_document=0), "careers.pdf"
+        data = (DEMO / careers).read_bytes()
+        async with product.client(tenant, "boss", Role.ADMIN) as client:
+            assert_problem(await send(client, careers, data), 429, says="0 pages a document")
+            assert await listed(client) == []
+            files = {"file": (careers, data)}
+            sent = await client.post("/v1/documents", files=files, params={"wait": "false"})
+            failed = await TestInTheBackground.ended(client, sent.json()["document_id"])
+            assert failed["status"] == "failed"
+            assert "0 pages a document" in failed["error"]
+            assert (await send(client, "no.md", "no pages at all")).status_code == 201
 
 
 class TestPlaces:

@@ -74,7 +74,7 @@ def test_no_label_is_for_a_tenant() -> None:
     names = {name for _, labels in series() for name, _ in labels}
     assert names <= {
         *("method", "route", "status", "le", "boundary", "reason", "outcome", "limit"),
-        *("endpoint", "priority", "step", "direction", "threshold"),
+        *("endpoint", "priority", "step", "direction", "threshold", "state"),
     }
 
 

@@ -13,6 +13,7 @@ from knowledge.ports import Embedded
 from tenancy.document import Document, DocumentStatus, NewPassage, Upload
 from tenancy.errors import Invalid, ModelFailed, PayloadTooLarge, UnsupportedMedia
 from tenancy.ids import DocumentId, SubjectId, TenantId
+from tenancy.plan import UNLIMITED
 from tenancy.usage import Meter, UsageEvent, usage_event_id
 
 ACME, GLOBEX, ALICE = TenantId("acme"), TenantId("globex"), SubjectId("alice")
@@ -56,6 +57,7 @@ class Shelf:
         subject_id: SubjectId,
         usage: Sequence[UsageEvent],
         max_documents: int,
+        max_bytes: int = UNLIMITED,
         text: str | None = None,
     ) -> Document:
         assert (embedding_model, subject_id, max_documents) == ("tiny", ALICE, 50)
