@@ -315,7 +315,9 @@ def lamps(shop: Shop) -> dict[str, Any]:
     (folder / "tape.mp3").write_bytes(b"ID3\x04\x00\x00" + bytes(range(256)))
     done = shop.terminal.run("ingest", "--tenant", "lumen", "--json", str(folder))
     assert done.returncode == 1
-    assert done.stderr == "lumen: 3 documents\n"
+    told = ["failed broken.pdf", "added lamps.md", "failed tape.mp3"]
+    lines = [line.replace(f"{folder}/", "") for line in done.stderr.splitlines()]
+    assert lines == ["lumen: 3 documents", *told]
     counts: dict[str, Any] = json.loads(done.stdout)
     return counts
 
@@ -331,6 +333,29 @@ def test_ingestion_counts_what_it_added_and_says_what_failed(
     good = shop.terminal.folder / "documents" / "lamps.md"
     again = shop.terminal.json("ingest", "--tenant", "lumen", str(good))
     assert again == {"added": 0, "unchanged": 1, "failed": []}
+
+
+def test_documents_come_are_listed_and_go(shop: Shop) -> None:
+    shop.terminal.ok("tenant", "create", "shelf")
+    folder = shop.terminal.folder / "shelf"
+    for name in ("a/one.md", "two.md", ".hidden.md", ".git/three.md"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"# {name}\n\nWords of {name}.\n")
+    done = shop.terminal.run("documents", "add", "--tenant", "shelf", str(folder))
+    assert (done.returncode, done.stdout) == (0, "2 added, 0 unchanged, 0 failed\n")
+    listed = shop.terminal.json("documents", "list", "--tenant", "shelf")
+    assert {each["title"] for each in listed} == {"a/one.md", "two.md"}
+    assert {(each["status"], each["passages"]) for each in listed} == {("ready", 1)}
+    assert "two.md" in shop.terminal.ok("documents", "list", "--tenant", "shelf")
+    gone = listed[0]["document_id"]
+    shop.terminal.ok("documents", "delete", "--tenant", "shelf", gone)
+    [left] = shop.terminal.json("documents", "list", "--tenant", "shelf")
+    assert left == listed[1]
+    assert shop.terminal.run("documents", "delete", "--tenant", "shelf", gone).returncode == 1
+    trail = shop.terminal.json("audit", "list", "--tenant", "shelf")
+    assert [each["resource"] for each in trail if each["action"] == "document.delete"] == [gone]
+    empty = shop.terminal.json("documents", "list", "--tenant", "umbra")
+    assert empty == []
 
 
 def test_a_chat_goes_through_the_server_and_remembers_its_thread(
