@@ -1,9 +1,24 @@
 """What comes in, from wherever, becomes a tenant's documents within its plan."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from knowledge.archive import Archive
 from server.services import Services
 from tenancy.document import Document, Upload
+from tenancy.errors import Refusal
 from tenancy.ids import SubjectId
 from tenancy.tenant import Tenant
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of one of several files: a document, new or not, or a refusal."""
+
+    source: str
+    outcome: Document | Refusal
+    added: bool = False
 
 
 async def take_in(
@@ -20,3 +35,21 @@ async def take_in(
     return await services.library.add(
         of, subject_id, upload, **room, max_pages=plan.pages_per_document
     )
+
+
+async def take_in_archive(
+    services: Services, tenant: Tenant, subject_id: SubjectId, upload: Upload, *, waits: bool
+) -> AsyncIterator[Taken]:
+    """What becomes of each file of an archive, one after the other.
+
+    Raises what `Archive` raises, before the first.
+    """
+    archive = await asyncio.to_thread(Archive, upload.data)
+    for member in archive.members:
+        try:
+            file = await asyncio.to_thread(archive.take, member)
+            document, added = await take_in(services, tenant, subject_id, file, waits=waits)
+        except Refusal as refusal:
+            yield Taken(member.path, refusal)
+        else:
+            yield Taken(member.path, document, added)

@@ -1,15 +1,17 @@
 """Files from disk into a tenant's knowledge, with a progress bar."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import Progress
 
-from server.intake import take_in
+from knowledge.archive import is_archive
+from server.intake import Taken, take_in, take_in_archive
 from server.services import Services
 from tenancy.document import Upload
 from tenancy.errors import Failure, Invalid, Refusal
@@ -22,7 +24,7 @@ SUBJECT = SubjectId("cli")
 class Teller(Protocol):
     """Told what became of each file."""
 
-    def __call__(self, path: Path, outcome: str) -> None: ...
+    def __call__(self, path: str, outcome: str) -> None: ...
 
 
 async def load_files(services: Services, tenant: Tenant, files: Sequence[Path]) -> dict[str, Any]:
@@ -31,20 +33,33 @@ async def load_files(services: Services, tenant: Tenant, files: Sequence[Path]) 
     with _progress(len(files), tenant) as tell:
         for path in files:
             try:
-                outcome = await _load(services, tenant, path)
+                async for taken in _load(services, tenant, path):
+                    outcome = _count(counts, taken)
+                    tell(taken.source, outcome)
             except (Refusal, Failure, OSError) as error:
                 counts["failed"].append({"path": str(path), "reason": reason_of(error)})
-                tell(path, "failed")
-            else:
-                counts[outcome] += 1
-                tell(path, outcome)
+                tell(str(path), "failed")
     return counts
 
 
-async def _load(services: Services, tenant: Tenant, path: Path) -> str:
+async def _load(services: Services, tenant: Tenant, path: Path) -> AsyncIterator[Taken]:
+    """The documents of a file: one, or those of an archive."""
     upload = Upload(path.name, await asyncio.to_thread(path.read_bytes))
-    _, new = await take_in(services, tenant, SUBJECT, upload, waits=True)
-    return "added" if new else "unchanged"
+    if not is_archive(upload):
+        document, added = await take_in(services, tenant, SUBJECT, upload, waits=True)
+        yield Taken(str(path), document, added)
+        return
+    async for taken in take_in_archive(services, tenant, SUBJECT, upload, waits=True):
+        yield replace(taken, source=f"{path}/{taken.source}")
+
+
+def _count(counts: dict[str, Any], taken: Taken) -> str:
+    if isinstance(taken.outcome, Refusal):
+        counts["failed"].append({"path": taken.source, "reason": reason_of(taken.outcome)})
+        return "failed"
+    outcome = "added" if taken.added else "unchanged"
+    counts[outcome] += 1
+    return outcome
 
 
 @contextmanager

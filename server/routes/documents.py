@@ -1,13 +1,16 @@
 """Documents: what a tenant's answers are made of."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
 
+from knowledge.archive import is_archive
 from server.access import ScopedRoute, needs
-from server.intake import take_in
+from server.intake import Taken, take_in, take_in_archive
+from server.problems import problem_of
 from server.routes.wire import (
     LIMIT,
     Caller,
@@ -20,13 +23,15 @@ from server.routes.wire import (
     reply_page,
     utc,
 )
+from server.services import Services
 from tenancy.document import Document, DocumentStatus, Upload
 from tenancy.errors import Invalid
 from tenancy.ids import DocumentId, PassageId
 from tenancy.page import BEGINNING, page_of, parse_cursor
 from tenancy.page import Cursor as PageCursor
-from tenancy.principal import Scope
+from tenancy.principal import Principal, Scope
 from tenancy.search_filter import Metadata, parse_metadata
+from tenancy.tenant import Tenant
 
 WAITED_FOR_BYTES = 200_000  # seconds of reading: longer than anybody waits for an answer
 MAX_METADATA_CHARACTERS = 8_000
@@ -49,12 +54,15 @@ async def add_document(
 ) -> Response:
     """Ingest a file: 201 for a new document, 200 for content that is there already.
 
-    A large one is read in the background, and any that nobody waits for: 202. `metadata` is a JSON
-    object of names and scalars that searches can filter on; it replaces what was there.
+    A large one is read in the background, and any that nobody waits for: 202. A ZIP archive is a
+    document for each file in it: 207 with what became of each. `metadata` is a JSON object of names
+    and scalars that searches can filter on; it replaces what was there.
     """
     described = None if metadata is None else _metadata(metadata)
     tenant = await rooms.tenant(caller)
     upload = Upload(file.filename or "", await file.read(), title or None, file.content_type)
+    if is_archive(upload):
+        return await _add_archive(upload, tenant, caller, rooms, described)
     waits = _waits(upload, wait, prefer)
     document, added = await take_in(rooms, tenant, caller.subject_id, upload, waits=waits)
     if described is not None:
@@ -70,6 +78,43 @@ def _metadata(text: str) -> Metadata:
         return parse_metadata(orjson.loads(text))
     except ValueError as error:
         raise Invalid("metadata", "must be a JSON object") from error
+
+
+async def _add_archive(
+    upload: Upload,
+    tenant: Tenant,
+    caller: Principal,
+    rooms: Services,
+    described: Metadata | None,
+) -> Response:
+    if upload.title is not None:
+        raise Invalid("title", "is for one file, and an archive is several")
+    files = take_in_archive(rooms, tenant, caller.subject_id, upload, waits=False)
+    taken = [each async for each in files]
+    if described is not None:
+        added = [each.outcome for each in taken if isinstance(each.outcome, Document)]
+        for document in added:
+            await rooms.documents.describe(tenant.tenant_id, document.document_id, described)
+    await _record(taken, caller, rooms)
+    return reply({"items": [_taken(each) for each in taken]}, 207)
+
+
+async def _record(taken: Sequence[Taken], caller: Principal, rooms: Services) -> None:
+    events = [
+        rooms.event(caller, "document.add", str(each.outcome.document_id))
+        for each in taken
+        if isinstance(each.outcome, Document)
+    ]
+    await rooms.ledger.record(caller.tenant_id, audit=events)
+
+
+def _taken(taken: Taken) -> dict[str, Any]:
+    """What became of one of several, with the status that it alone would have been answered."""
+    if isinstance(taken.outcome, Document):
+        status = 202 if taken.added else 200
+        return {"path": taken.source, "status": status, "document": _item(taken.outcome)}
+    problem = problem_of(taken.outcome)
+    return {"path": taken.source, "status": problem.status, "problem": problem.document()}
 
 
 def _waits(upload: Upload, wait: bool | None, prefer: str) -> bool:

@@ -2,8 +2,10 @@
 
 import asyncio
 from datetime import datetime
+from io import BytesIO
 from pathlib import Path
 from uuid import UUID, uuid4
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import httpx
 import pytest
@@ -155,6 +157,62 @@ class TestUploads:
             assert failed["status"] == "failed"
             assert "0 pages a document" in failed["error"]
             assert (await send(client, "no.md", "no pages at all")).status_code == 201
+
+
+def packed(**files: bytes | str) -> bytes:
+    """A ZIP archive."""
+    target = BytesIO()
+    with ZipFile(target, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return target.getvalue()
+
+
+class TestArchives:
+    async def test_each_file_becomes_a_document_or_says_why_not(
+        self, product: House, boss: httpx.AsyncClient
+    ) -> None:
+        data = packed(
+            **{"a/one.md": "# One\n\nOf an archive.", "two.txt": "Two of an archive."},
+            **{"in.zip": packed(x="x"), "no.png": b"\x89PNG\r\n\x1a\nrest", "empty.md": ""},
+        )
+        sent = await send(boss, "all.zip", data, kind="application/zip")
+        assert sent.status_code == 207
+        items = {item["path"]: item for item in sent.json()["items"]}
+        assert {path: item["status"] for path, item in items.items()} == {
+            **{"a/one.md": 202, "two.txt": 202, "in.zip": 415, "no.png": 415, "empty.md": 422}
+        }
+        assert items["empty.md"]["problem"]["errors"] == [{"field": "file", "message": "is empty"}]
+        assert "inside an archive" in items["in.zip"]["problem"]["detail"]
+        one = items["a/one.md"]["document"]
+        assert (await TestInTheBackground.ended(boss, one["document_id"]))["title"] == "One"
+        two = items["two.txt"]["document"]["document_id"]
+        assert (await TestInTheBackground.ended(boss, two))["status"] == "ready"
+        again = (await send(boss, "all.zip", data)).json()["items"]
+        assert [item["status"] for item in again] == [200, 200, 415, 415, 422]
+        trail = (await audit(product, "acme"))[:4]
+        assert {event["action"] for event in trail} == {"document.add"}
+        assert {event["resource"] for event in trail} == {one["document_id"], two}
+
+    async def test_a_plan_that_is_full_refuses_the_rest(self, product: House) -> None:
+        tenant = await product.new_tenant("two-docs", documents=2)
+        data = packed(**{f"{n}.txt": f"text {n}" for n in range(4)})
+        async with product.client(tenant, "boss", Role.ADMIN) as client:
+            items = (await send(client, "all.zip", data)).json()["items"]
+        assert [item["status"] for item in items] == [202, 202, 429, 429]
+
+    async def test_a_bomb_is_refused_as_a_whole(self, boss: httpx.AsyncClient) -> None:
+        target, before = BytesIO(), await listed(boss)
+        with ZipFile(target, "w", ZIP_DEFLATED) as archive:
+            archive.writestr("fine.txt", "fine")
+            archive.writestr("bomb.txt", bytes(20_000_000))
+        refused = await send(boss, "bomb.zip", target.getvalue())
+        assert_problem(refused, 422, "file", says="times its size")
+        assert await listed(boss) == before
+
+    async def test_an_archive_has_no_title(self, boss: httpx.AsyncClient) -> None:
+        refused = await send(boss, "a.zip", packed(a="a"), title="All of it")
+        assert_problem(refused, 422, "title")
 
 
 class TestPlaces:

@@ -12,9 +12,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import Any
 from unittest.mock import patch
 from uuid import UUID
+from zipfile import ZipFile
 
 import httpx
 
@@ -121,6 +123,14 @@ async def _upload(guest: Guest) -> httpx.Response:
     return await guest.client.post("/v1/documents", files=upload, data={"title": guest.text()})
 
 
+async def _upload_archive(guest: Guest) -> httpx.Response:
+    packed = BytesIO()
+    with ZipFile(packed, "w") as archive:
+        for name in (f"{guest.word}.md", "in.zip"):
+            archive.writestr(name, f"# {guest.word}\n\nThe {SUBJECT} takes {guest.text()} days.")
+    return await guest.client.post("/v1/documents", files={"file": ("all.zip", packed.getvalue())})
+
+
 async def _list(guest: Guest) -> httpx.Response:
     kind = guest.dice.choice(OF_LISTS)
     return await guest.client.get(f"/v1/{kind}", params={"limit": guest.dice.randint(1, 20)})
@@ -192,6 +202,7 @@ OPERATIONS: dict[str, tuple[int, Operation]] = {  # with how often, of about 100
     "assistant, chat": (4, _asked_of),
     "assistant": (3, _look_at_assistant),
     "upload": (7, _upload),
+    "upload, archive": (2, _upload_archive),
     "search": (8, lambda g: g.client.post("/v1/search", json={"query": SUBJECT})),
     "list": (10, _list),
     "account": (5, _account),

@@ -5,8 +5,10 @@ A new route without a row here fails: `test_every_door_has_a_row`.
 
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 from uuid import uuid4
+from zipfile import ZipFile
 
 import httpx
 import pytest
@@ -62,6 +64,16 @@ OF_THREAD = "/v1/threads/{thread_id}"
 OF_ASSISTANT = "/v1/assistants/{assistant_id}"
 TONE, FIRST = {"content": {"tone": "acmecanary"}}, {"version": 1}
 FILE = {"file": ("door.txt", b"What stands behind a door.")}
+
+
+def _archive() -> bytes:
+    target = BytesIO()
+    with ZipFile(target, "w") as archive:
+        archive.writestr("door.txt", "What stands behind a door of an archive.")
+    return target.getvalue()
+
+
+ARCHIVE = {"file": ("doors.zip", _archive())}
 DOORS = [
     Door("POST", "/v1/chat", Scope.CHAT, json={"message": "Hi"}),
     Door("POST", "/v1/chat", Scope.CHAT, "thread_id", json={"message": "Hi"}),
@@ -78,6 +90,7 @@ DOORS = [
     Door("GET", f"{OF_THREAD}/export", Scope.THREADS_READ, "thread_id"),
     Door("DELETE", OF_THREAD, Scope.THREADS_WRITE, "thread_id"),
     Door("POST", "/v1/documents", Scope.DOCUMENTS_WRITE, files=FILE),
+    Door("POST", "/v1/documents", Scope.DOCUMENTS_WRITE, files=ARCHIVE),
     Door("GET", "/v1/documents", Scope.DOCUMENTS_READ),
     Door("GET", "/v1/documents/{document_id}", Scope.DOCUMENTS_READ, "document_id"),
     Door("GET", "/v1/documents/{document_id}/text", Scope.DOCUMENTS_READ, "document_id"),
