@@ -39,7 +39,7 @@ async def test_a_cache_of_passages_without_a_tenant_is_found(
 
     monkeypatch.setattr(PostgresDocuments, "search", search)
     async with crowd(product, 5, seed=12) as guests:
-        tally = await guests.run(400)
+        tally = await guests.run(800)
     assert {"body", "prompt"} <= {sighting.where for sighting in tally.foreign}
 
 
