@@ -1,0 +1,200 @@
+"""Fetches public pages on a tenant's behalf, and nothing that is not public.
+
+The name is looked up once, every address it has must be public, and the connection goes to the
+address that was looked at. A redirect is a new address. No proxy, no cookie, no credential.
+"""
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from datetime import timedelta
+from urllib.parse import unquote, urljoin, urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from knowledge.ingest import MAX_UPLOAD_BYTES
+from knowledge.media import base_name
+from tenancy.document import Upload
+from tenancy.errors import Invalid, PayloadTooLarge, QuotaExceeded
+from tenancy.ids import TenantId
+from tools.egress import Target, require_public, target_of
+
+SECONDS = 30.0  # of one page with its redirects
+MAX_REDIRECTS = 5
+MAX_HEADER_BYTES = 16_384
+AT_ONCE = 4  # pages of a tenant: a silent host holds no more than that
+HEADERS = {"User-Agent": "Tenantry", "Accept-Encoding": "identity"}  # what is packed may unfold
+HTML = (".html", ".htm", ".xhtml")
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+Dial = Callable[[str, int], tuple[str, int]]
+
+
+async def _resolve(host: str, port: int) -> Sequence[str]:
+    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return [str(address[0]) for *_, address in found]
+
+
+class Web:
+    """The public network. `dial` says where an address is answered: tests answer themselves."""
+
+    def __init__(
+        self,
+        resolve: Resolve = _resolve,
+        dial: Dial = lambda address, port: (address, port),
+        *,
+        seconds: float = SECONDS,
+    ) -> None:
+        self._resolve = resolve
+        self._dial = dial
+        self._seconds = seconds
+        self._under_way: Counter[TenantId] = Counter()
+
+    async def fetch(
+        self,
+        tenant_id: TenantId,
+        url: str,
+        *,
+        field: str = "url",
+        only_host: str | None = None,
+        max_bytes: int = MAX_UPLOAD_BYTES,
+    ) -> Upload:
+        """The file at an address.
+
+        Raises `Invalid` for what may not or cannot be fetched, `PayloadTooLarge`, and
+        `QuotaExceeded` when the tenant is fetching too much at once.
+        """
+        target = target_of(url, field)
+        with self._counted(tenant_id):
+            try:
+                async with asyncio.timeout(self._seconds):
+                    return await self._follow(target, field, only_host, max_bytes)
+            except TimeoutError:
+                raise Invalid(field, "took too long to answer") from None
+            except (aiohttp.ClientError, OSError, UnicodeError, ValueError):
+                raise Invalid(field, "cannot be reached") from None
+
+    @contextmanager
+    def _counted(self, tenant_id: TenantId) -> Iterator[None]:
+        if self._under_way[tenant_id] >= AT_ONCE:
+            said = f"{AT_ONCE} addresses are being fetched already."
+            raise QuotaExceeded("fetches", timedelta(seconds=2), said)
+        self._under_way[tenant_id] += 1
+        try:
+            yield
+        finally:
+            self._under_way[tenant_id] -= 1
+            self._under_way += Counter()  # drops those at zero
+
+    async def _follow(
+        self, target: Target, field: str, only_host: str | None, max_bytes: int
+    ) -> Upload:
+        for _ in range(MAX_REDIRECTS + 1):
+            if only_host is not None and target.host != only_host:
+                raise Invalid(field, "leads to another host")
+            async with self._asked(target, field) as answer:
+                onward = _redirect(answer)
+                if onward is None:
+                    return await _upload(target, answer, field, max_bytes)
+            target = _next(target, onward, field)
+        raise Invalid(field, f"is redirected more than {MAX_REDIRECTS} times")
+
+    async def _addresses(self, target: Target) -> Sequence[str]:
+        """Those of a name; none for one that there is not, which is told like one inside."""
+        try:
+            return await self._resolve(target.host, target.port)
+        except (socket.gaierror, UnicodeError):
+            return []
+
+    @asynccontextmanager
+    async def _asked(self, target: Target, field: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        address = require_public(await self._addresses(target), field)
+        connector = aiohttp.TCPConnector(
+            resolver=_Pinned(*self._dial(address, target.port)),
+            use_dns_cache=False,
+            force_close=True,
+        )
+        async with (
+            aiohttp.ClientSession(
+                connector=connector,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers=HEADERS,
+                auto_decompress=False,
+                max_line_size=MAX_HEADER_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
+                trust_env=False,
+            ) as session,
+            session.get(target.url, allow_redirects=False) as answer,
+        ):
+            yield answer
+
+
+class _Pinned(AbstractResolver):
+    """Knows one address, which was looked at: a name cannot come to mean another one."""
+
+    def __init__(self, address: str, port: int) -> None:
+        self._address = address
+        self._port = port
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The address, whatever the name."""
+        inet = socket.AF_INET6 if ":" in self._address else socket.AF_INET
+        return [
+            ResolveResult(
+                hostname=host,
+                host=self._address,
+                port=self._port,
+                family=inet,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+        ]
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+def _redirect(answer: aiohttp.ClientResponse) -> str | None:
+    return answer.headers.get("Location") if answer.status in (301, 302, 303, 307, 308) else None
+
+
+def _next(target: Target, onward: str, field: str) -> Target:
+    found = target_of(urljoin(target.url, onward), field)
+    if (target.scheme, found.scheme) == ("https", "http"):
+        raise Invalid(field, "is redirected from https to http")
+    return found
+
+
+async def _upload(
+    target: Target, answer: aiohttp.ClientResponse, field: str, max_bytes: int
+) -> Upload:
+    if answer.status != 200:
+        raise Invalid(field, f"is answered with the status {answer.status}")
+    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
+        raise Invalid(field, "is answered packed, though it was not asked to be")
+    media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
+    return Upload(_name(target, media_type), await _body(answer, max_bytes), None, media_type)
+
+
+async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    too_large = PayloadTooLarge(f"What is fetched may have up to {max_bytes // 1024**2} MiB.")
+    if (answer.content_length or 0) > max_bytes:
+        raise too_large
+    data = bytearray()
+    async for some in answer.content.iter_any():
+        data += some
+        if len(data) > max_bytes:
+            raise too_large
+    return bytes(data)
+
+
+def _name(target: Target, media_type: str | None) -> str:
+    """As a file of that page would be called; a page is HTML, however its address ends."""
+    name = base_name(unquote(urlsplit(target.url).path)) or target.host.replace(".", " ")
+    is_page = media_type in ("text/html", "application/xhtml+xml")
+    return f"{name}.html" if is_page and not name.lower().endswith(HTML) else name
