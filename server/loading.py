@@ -1,4 +1,4 @@
-"""Files from disk into a tenant's knowledge, with a progress bar."""
+"""Files from disk and pages from the web into a tenant's knowledge, with a progress bar."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -13,6 +13,7 @@ from rich.progress import Progress
 from knowledge.archive import is_archive
 from server.intake import Taken, take_in, take_in_archive
 from server.services import Services
+from server.sitemaps import WebPage
 from tenancy.document import Upload
 from tenancy.errors import Failure, Invalid, Refusal
 from tenancy.ids import SubjectId
@@ -27,7 +28,9 @@ class Teller(Protocol):
     def __call__(self, path: str, outcome: str) -> None: ...
 
 
-async def load_files(services: Services, tenant: Tenant, files: Sequence[Path]) -> dict[str, Any]:
+async def load_files(
+    services: Services, tenant: Tenant, files: Sequence[Path | WebPage]
+) -> dict[str, Any]:
     """Ingest `files`: how many were added and unchanged, and which failed, with the reason."""
     counts: dict[str, Any] = {"added": 0, "unchanged": 0, "failed": []}
     with _progress(len(files), tenant) as tell:
@@ -42,9 +45,12 @@ async def load_files(services: Services, tenant: Tenant, files: Sequence[Path]) 
     return counts
 
 
-async def _load(services: Services, tenant: Tenant, path: Path) -> AsyncIterator[Taken]:
+async def _load(services: Services, tenant: Tenant, path: Path | WebPage) -> AsyncIterator[Taken]:
     """The documents of a file: one, or those of an archive."""
-    upload = Upload(path.name, await asyncio.to_thread(path.read_bytes))
+    if isinstance(path, WebPage):
+        upload = await services.web.fetch(tenant.tenant_id, path.url, only_host=path.only_host)
+    else:
+        upload = Upload(path.name, await asyncio.to_thread(path.read_bytes))
     if not is_archive(upload):
         document, added = await take_in(services, tenant, SUBJECT, upload, waits=True)
         yield Taken(str(path), document, added)

@@ -21,6 +21,7 @@ from server.reconciler import Reconciliations
 from server.runs import Runner
 from server.strangers import Strangers
 from server.turns import RunTurns
+from server.web import Web
 from storage.cell_numbers import CellNumbers
 from storage.cells import Cells
 from storage.directory import Directory as ControlDirectory
@@ -54,6 +55,7 @@ class Services:
     documents: PostgresDocuments
     library: Library
     ingestor: Ingestor
+    web: Web
     search: Search
     ledger: PostgresLedger
     keys: PostgresKeys

@@ -32,6 +32,7 @@ from server.strangers import Strangers
 from server.summaries import Summaries
 from server.titles import Titles
 from server.turns import RunTurns
+from server.web import Web
 from server.webhook import Webhook
 from storage import redis_client
 from storage.assistants import PostgresAssistants
@@ -149,6 +150,7 @@ def build_services(
         documents=documents,
         library=library,
         ingestor=Ingestor(PostgresIngestion(cells), library, pages_for=_pages_for(control)),
+        web=Web(),
         search=search,
         ledger=ledger,
         keys=keys,

@@ -19,17 +19,33 @@ COLUMNS = ("document_id", "title", "status", "bytes", "passages", "created_at", 
 documents = typer.Typer(help="Add, list and delete a tenant's documents.", no_args_is_help=True)
 app.add_typer(documents, name="documents")
 
-Paths = Annotated[list[Path], typer.Argument(metavar="PATH", help="Files and folders.")]
+Paths = Annotated[
+    list[Path] | None, typer.Argument(metavar="PATH", help="Files, folders and ZIP archives.")
+]
+Urls = Annotated[list[str] | None, typer.Option("--url", help="A public page; may be repeated.")]
+SitemapUrl = Annotated[
+    str | None, typer.Option("--sitemap", help="A sitemap: up to 500 pages of its own host.")
+]
 
 
 @app.command("ingest")
 @documents.command("add")
-def add(tenant: TenantName, paths: Paths, data_dir: DataDir = None, as_json: Json = False) -> None:
+def add(
+    tenant: TenantName,
+    paths: Paths = None,
+    url: Urls = None,
+    sitemap: SitemapUrl = None,
+    data_dir: DataDir = None,
+    as_json: Json = False,
+) -> None:
     """Add documents to a tenant's knowledge: md, html, pdf, docx, xlsx, csv, code …
 
     A file that fails is named, and the rest goes on.
     """
-    _tell(asyncio.run(_add(tenant, list(_files(paths)), data_dir)), as_json=as_json)
+    if not (paths or url or sitemap):
+        raise Invalid("PATH", "is missing: name files or folders, --url or --sitemap")
+    files = list(_files(paths or []))
+    _tell(asyncio.run(_add(tenant, files, url or [], sitemap, data_dir)), as_json=as_json)
 
 
 def _tell(counts: dict[str, Any], *, as_json: bool) -> None:
@@ -60,14 +76,24 @@ def _hidden(path: Path, below: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(below).parts)
 
 
-async def _add(tenant: str, files: Sequence[Path], data_dir: Path | None) -> dict[str, Any]:
+async def _add(
+    tenant: str,
+    files: Sequence[Path],
+    urls: Sequence[str],
+    sitemap: str | None,
+    data_dir: Path | None,
+) -> dict[str, Any]:
     from server.cli.rooms import known_tenant, services_for
 
     async with services_for(data_dir) as services:
         known = await known_tenant(services.directory, tenant)
         from server.loading import load_files
+        from server.sitemaps import WebPage, pages_of
 
-        return await load_files(services, known, files)
+        pages = [WebPage(url) for url in urls]
+        if sitemap is not None:
+            pages += await pages_of(services.web, known.tenant_id, sitemap)
+        return await load_files(services, known, [*files, *pages])
 
 
 @documents.command("list")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
+from pydantic import Field
 
 from knowledge.archive import is_archive
 from server.access import ScopedRoute, needs
@@ -13,11 +14,13 @@ from server.intake import Taken, take_in, take_in_archive
 from server.problems import problem_of
 from server.routes.wire import (
     LIMIT,
+    Body,
     Caller,
     Cursor,
     JsonUUID,
     Limit,
     Rooms,
+    Text,
     Title,
     reply,
     reply_page,
@@ -32,12 +35,20 @@ from tenancy.page import Cursor as PageCursor
 from tenancy.principal import Principal, Scope
 from tenancy.search_filter import Metadata, parse_metadata
 from tenancy.tenant import Tenant
+from tools.egress import MAX_URL_CHARACTERS
 
 WAITED_FOR_BYTES = 200_000  # seconds of reading: longer than anybody waits for an answer
 MAX_METADATA_CHARACTERS = 8_000
 UNDER_WAY = (DocumentStatus.QUEUED, DocumentStatus.READING, DocumentStatus.EMBEDDING)
 
 router = APIRouter(route_class=ScopedRoute, tags=["documents"])
+
+
+class Address(Body):
+    """What to fetch, and the title it is to have."""
+
+    url: Annotated[Text, Field(max_length=MAX_URL_CHARACTERS)]
+    title: Title | None = None
 
 
 @router.post("/v1/documents", response_model=None, status_code=201)
@@ -61,6 +72,35 @@ async def add_document(
     described = None if metadata is None else _metadata(metadata)
     tenant = await rooms.tenant(caller)
     upload = Upload(file.filename or "", await file.read(), title or None, file.content_type)
+    return await _answer(upload, tenant, caller, rooms, wait=wait, prefer=prefer)
+
+
+@router.post("/v1/documents/fetch", response_model=None, status_code=201)
+@needs(Scope.DOCUMENTS_WRITE)
+async def fetch_document(
+    body: Address,
+    caller: Caller,
+    rooms: Rooms,
+    *,
+    wait: Annotated[bool | None, Query()] = None,
+    prefer: Annotated[str, Header()] = "",
+) -> Response:
+    """Fetch a public page or file, and take it in as if it had been sent."""
+    tenant = await rooms.tenant(caller)
+    fetched = await rooms.web.fetch(tenant.tenant_id, body.url)
+    upload = replace(fetched, title=body.title or None)
+    return await _answer(upload, tenant, caller, rooms, wait=wait, prefer=prefer)
+
+
+async def _answer(
+    upload: Upload,
+    tenant: Tenant,
+    caller: Principal,
+    rooms: Services,
+    *,
+    wait: bool | None,
+    prefer: str,
+) -> Response:
     if is_archive(upload):
         return await _add_archive(upload, tenant, caller, rooms, described)
     waits = _waits(upload, wait, prefer)

@@ -13,7 +13,8 @@ class Door:
     """What to send. `ids` are the fields of the body that name a thing; those of the path are seen.
 
     `makes` says that who names what is not there makes it, for itself; `ends` that the thing named
-    is gone afterwards. An operator's door is shut to both.
+    is gone afterwards. An operator's door is shut to both; `refused` is the status that is
+    always answered to what is sent.
     """
 
     json: Mapping[str, Any] | None = None
@@ -23,6 +24,7 @@ class Door:
     makes: bool = False
     ends: bool = False
     operators: bool = False
+    refused: int | None = None
 
     def request(self, rival: Rival, named: Mapping[str, str]) -> dict[str, Any]:
         """The request of `rival` for the things `named`."""
@@ -57,6 +59,7 @@ DOORS: Mapping[str, Door] = {
     "DELETE /v1/threads/{thread_id}": Door(ends=True),
     "POST /v1/documents": Door(upload=True),
     "GET /v1/documents": Door(),
+    "POST /v1/documents/fetch": Door({"url": "http://127.0.0.1/"}, refused=422),
     "GET /v1/documents/{document_id}": Door(),
     "GET /v1/documents/{document_id}/text": Door(),
     "GET /v1/documents/{document_id}/passages": Door(),

@@ -119,10 +119,14 @@ async def _check_own(here: World, name: str, door: Door) -> int:
         return 1
     for rival in here.rivals:
         answer = await _knock(here, rival, name, door, {} if door.makes else rival.ids)
-        expected = answer.status == 403 if door.operators else answer.status < 400
-        if not expected:
+        if not _expected(door, answer.status):
             here.observer.found(name, f"a tenant's own request was answered {answer.status}")
     return 1 + len(here.rivals)
+
+
+def _expected(door: Door, status: int) -> bool:
+    shut = 403 if door.operators else door.refused
+    return status < 400 if shut is None else status == shut
 
 
 def ids_of(name: str, operation: Mapping[str, Any], document: Mapping[str, Any]) -> set[str]:

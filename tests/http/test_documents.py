@@ -1,6 +1,7 @@
 """Documents in and out: every kind we read, every kind we do not, and never half of one."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -9,11 +10,16 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import httpx
 import pytest
+from aiohttp import web
 
+from server.loading import load_files
+from server.sitemaps import pages_of
+from tenancy.errors import Invalid
 from tenancy.ids import PlanId
 from tenancy.principal import Role
 from tests.http.speech import admin_of, answer, assert_problem, audit, messages, quota, usage
 from tests.support.house import House
+from tests.support.internet import internet
 from tests.support.model_server import Reply
 
 DEMO = Path(__file__).parents[2] / "server" / "demo" / "acme"
@@ -213,6 +219,94 @@ class TestArchives:
     async def test_an_archive_has_no_title(self, boss: httpx.AsyncClient) -> None:
         refused = await send(boss, "a.zip", packed(a="a"), title="All of it")
         assert_problem(refused, 422, "title")
+
+
+class TestFetching:
+    @pytest.fixture
+    async def network(self, product: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:
+        """The house's own way out, in a network that we answer."""
+        async with internet(_site, {"inside.example.com": ["10.0.0.1"]}) as network:
+            for hook in ("_resolve", "_dial"):
+                monkeypatch.setattr(product.services.web, hook, getattr(network, hook))
+            yield
+
+    @pytest.mark.usefixtures("network")
+    async def test_a_page_becomes_a_document_once(
+        self, product: House, boss: httpx.AsyncClient
+    ) -> None:
+        body = {"url": "http://docs.example.com/guide"}
+        first = await boss.post("/v1/documents/fetch", json=body)
+        again = await boss.post("/v1/documents/fetch", json={**body, "title": "Another"})
+        assert (first.status_code, again.status_code) == (201, 200)
+        assert first.json()["title"] == "The guide"
+        assert again.json() == first.json()
+        queued = await boss.post(
+            "/v1/documents/fetch",
+            json={"url": "http://docs.example.com/other", "title": "Mine"},
+            params={"wait": "false"},
+        )
+        assert queued.status_code == 202
+        ready = await TestInTheBackground.ended(boss, queued.json()["document_id"])
+        assert (ready["status"], ready["title"]) == ("ready", "Mine")
+        trail = (await audit(product, "acme"))[:3]
+        assert {event["action"] for event in trail} == {"document.add"}
+
+    @pytest.mark.usefixtures("network")
+    @pytest.mark.parametrize(
+        ("url", "says"),
+        [
+            ("http://inside.example.com/", "public"),
+            ("http://169.254.169.254/latest/meta-data/", "public host"),
+            ("http://docs.example.com/to-inside", "public"),
+            ("http://docs.example.com/nothing", "404"),
+            ("file:///etc/passwd", "https://"),
+            ("x" * 3000, ""),
+        ],
+    )
+    async def test_what_is_not_public_is_refused(
+        self, boss: httpx.AsyncClient, url: str, says: str
+    ) -> None:
+        before = await listed(boss)
+        refused = await boss.post("/v1/documents/fetch", json={"url": url})
+        assert_problem(refused, 422, "url", says=says)
+        assert await listed(boss) == before
+
+    @pytest.mark.usefixtures("network")
+    async def test_a_sitemap_is_its_own_hosts_pages(self, product: House) -> None:
+        tenant_id = await product.new_tenant("mapped")
+        tenant = await product.services.directory.tenant(tenant_id)
+        web = product.services.web
+        pages = await pages_of(web, tenant_id, "http://docs.example.com/index.xml")
+        counts = await load_files(product.services, tenant, pages)
+        assert (counts["added"], counts["unchanged"]) == (2, 0)
+        assert {each["path"]: each["reason"] for each in counts["failed"]} == {
+            "http://elsewhere.example.com/": "url leads to another host",
+            "http://127.0.0.1/": "url must name a public host, not a number or an internal name",
+        }
+        for url in ("http://docs.example.com/guide", "http://docs.example.com/nothing"):
+            with pytest.raises(Invalid) as refused:
+                await pages_of(web, tenant_id, url)
+            assert refused.value.field == "sitemap"
+
+
+async def _site(request: web.Request) -> web.Response:
+    """A small site with a way inside, and a sitemap that lists more than its own."""
+    host = "http://docs.example.com"
+    if request.path == "/to-inside":
+        return web.Response(status=302, headers={"Location": "http://inside.example.com/"})
+    if request.path == "/index.xml":
+        return web.Response(text=f"<sitemapindex><s><loc>{host}/map.xml</loc></s></sitemapindex>")
+    if request.path == "/map.xml":
+        urls = (f"{host}/guide", f"{host}/other", "http://elsewhere.example.com/")
+        inside = "".join(f"<url><loc>{url}</loc></url>" for url in (*urls, "http://127.0.0.1/"))
+        return web.Response(text=f"<urlset>{inside}</urlset>", content_type="text/xml")
+    if request.path == "/nothing":
+        return web.Response(status=404)
+    name = request.path.removeprefix("/")
+    page = (
+        f"<html><head><title>The {name}</title></head><body><p>Words of {name}.</p></body></html>"
+    )
+    return web.Response(text=page, content_type="text/html")
 
 
 class TestPlaces:
