@@ -45,10 +45,11 @@ router = APIRouter(route_class=ScopedRoute, tags=["documents"])
 
 
 class Address(Body):
-    """What to fetch, and the title it is to have."""
+    """What to fetch, and the title and metadata it is to have."""
 
     url: Annotated[Text, Field(max_length=MAX_URL_CHARACTERS)]
     title: Title | None = None
+    metadata: dict[str, Any] | None = None
 
 
 @router.post("/v1/documents", response_model=None, status_code=201)
@@ -72,7 +73,8 @@ async def add_document(
     described = None if metadata is None else _metadata(metadata)
     tenant = await rooms.tenant(caller)
     upload = Upload(file.filename or "", await file.read(), title or None, file.content_type)
-    return await _answer(upload, tenant, caller, rooms, wait=wait, prefer=prefer)
+    waits = _waits(upload, wait, prefer)
+    return await _answer(upload, tenant, caller, rooms, described=described, waits=waits)
 
 
 @router.post("/v1/documents/fetch", response_model=None, status_code=201)
@@ -86,10 +88,12 @@ async def fetch_document(
     prefer: Annotated[str, Header()] = "",
 ) -> Response:
     """Fetch a public page or file, and take it in as if it had been sent."""
+    described = None if body.metadata is None else parse_metadata(body.metadata)
     tenant = await rooms.tenant(caller)
     fetched = await rooms.web.fetch(tenant.tenant_id, body.url)
     upload = replace(fetched, title=body.title or None)
-    return await _answer(upload, tenant, caller, rooms, wait=wait, prefer=prefer)
+    waits = _waits(upload, wait, prefer)
+    return await _answer(upload, tenant, caller, rooms, described=described, waits=waits)
 
 
 async def _answer(
@@ -98,12 +102,11 @@ async def _answer(
     caller: Principal,
     rooms: Services,
     *,
-    wait: bool | None,
-    prefer: str,
+    described: Metadata | None,
+    waits: bool,
 ) -> Response:
     if is_archive(upload):
         return await _add_archive(upload, tenant, caller, rooms, described)
-    waits = _waits(upload, wait, prefer)
     document, added = await take_in(rooms, tenant, caller.subject_id, upload, waits=waits)
     if described is not None:
         await rooms.documents.describe(tenant.tenant_id, document.document_id, described)
