@@ -143,13 +143,21 @@ async def store(
     )
 
 
+class NoCorpora:
+    """Nobody subscribes to anything."""
+
+    async def subscribed(self, tenant_id: TenantId) -> Sequence[TenantId]:
+        """No corpus."""
+        return ()
+
+
 class Trial:
     """One corpus in a database."""
 
     def __init__(self, corpus: Corpus, cells: Cells, stores: Stores, embedder: MiniLmEmbedder):
         self.corpus = corpus
         self._documents = PostgresDocuments(cells)
-        self._search = Search(embedder, self._documents)
+        self._search = Search(embedder, self._documents, NoCorpora())
         self._stores = stores
         self._embedder = embedder
         document = document_of(corpus.tenant)

@@ -12,13 +12,17 @@ def numbered(
     """`found` numbered on from `after`, without those that `after` has already."""
     known = {passage["passage_id"] for passage in after}
     fresh = [passage for passage in found if str(passage.passage_id) not in known]
-    return [
-        NumberedPassage(
-            n=n,
-            document_id=str(passage.document_id),
-            passage_id=str(passage.passage_id),
-            title=passage.title,
-            text=passage.text,
-        )
-        for n, passage in enumerate(fresh, start=len(after) + 1)
-    ]
+    return [_numbered(n, passage) for n, passage in enumerate(fresh, start=len(after) + 1)]
+
+
+def _numbered(n: int, passage: Passage) -> NumberedPassage:
+    made = NumberedPassage(
+        n=n,
+        document_id=str(passage.document_id),
+        passage_id=str(passage.passage_id),
+        title=passage.title,
+        text=passage.text,
+    )
+    if passage.corpus_id:
+        made["corpus_id"] = passage.corpus_id
+    return made

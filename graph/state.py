@@ -17,13 +17,14 @@ def write_once(stored: str, stamped: str) -> str:
 
 
 class NumberedPassage(TypedDict):
-    """A passage under the number by which an answer cites it."""
+    """A passage under the number by which an answer cites it, and its corpus if it is shared."""
 
     n: int
     document_id: str
     passage_id: str
     title: str
     text: str
+    corpus_id: NotRequired[str]
 
 
 class InputState(TypedDict):

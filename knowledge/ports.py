@@ -83,3 +83,11 @@ class PassageIndex(Protocol):
     ) -> Sequence[Neighbour]:
         """The passages and what stands at most so far from them, document by document in order."""
         ...
+
+
+class Corpora(Protocol):
+    """Knows the shared corpora."""
+
+    async def subscribed(self, tenant_id: TenantId) -> Sequence[TenantId]:
+        """The corpora that the tenant subscribes to."""
+        ...

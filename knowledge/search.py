@@ -1,45 +1,52 @@
 """A question to the passages of one tenant that bear on it."""
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+import structlog
+
+from knowledge.fusion import fused
 from knowledge.neighbours import Excerpt, excerpts
 from knowledge.plaintext import clean
-from knowledge.ports import Embedder, PassageIndex
-from tenancy.document import Found, Passage
-from tenancy.errors import require_own
-from tenancy.ids import TenantId
+from knowledge.ports import Corpora, Embedder, PassageIndex
+from tenancy.document import Found, Neighbour, Passage
+from tenancy.errors import Unavailable, require_own
+from tenancy.ids import PassageId, TenantId
 from tenancy.search_filter import SearchFilter
+
+log = structlog.get_logger()
 
 _END_CHARACTERS = 500  # MiniLM reads about 1,000; pasted text has its question at either end
 
 
 class Search:
-    """Finds passages by meaning and by word."""
+    """Finds passages by meaning and by word: a tenant's own, and of corpora it subscribes to."""
 
-    def __init__(self, embedder: Embedder, index: PassageIndex) -> None:
+    def __init__(self, embedder: Embedder, index: PassageIndex, corpora: Corpora) -> None:
         self._embedder = embedder
         self._index = index
+        self._corpora = corpora
 
     async def search(
         self, tenant_id: TenantId, query: str, limit: int, within: SearchFilter | None = None
     ) -> Found:
-        """The best `limit` passages of the tenant, best first; none for a blank query.
+        """The best `limit` passages for the tenant, best first; none for a blank query.
 
-        Raises `IsolationBreach` when the index answers with another tenant's.
+        Raises `IsolationBreach` when the index answers with another tenant's. A corpus whose
+        database is away is left out.
         """
         question = _question(query)
         if not question or limit < 1:
             return Found((), self._embedder.model, 0)
         embedded = await self._embedder.embed([question])
-        passages = await self._index.search(
-            tenant_id,
-            question,
-            embedded.vectors[0],
-            embedding_model=self._embedder.model,
-            limit=limit,
-            within=within,
+        asked = _Asked(question, embedded.vectors[0], self._embedder.model, limit, within)
+        corpora = await self._corpora.subscribed(tenant_id)
+        own, *lent = await asyncio.gather(
+            self._passages_of(tenant_id, asked),
+            *(self._lent(tenant_id, each, asked) for each in corpora),
         )
-        require_own(tenant_id, (passage.tenant_id for passage in passages), "search")
+        passages = fused([own, *lent], limit) if any(lent) else own
         return Found(passages, self._embedder.model, embedded.tokens)
 
     async def surround(
@@ -49,10 +56,47 @@ class Search:
 
         Raises `IsolationBreach` when the index answers with another tenant's.
         """
-        ids = [passage.passage_id for passage in passages]
-        around = await self._index.neighbours(tenant_id, ids, distance) if ids else []
-        require_own(tenant_id, (each.tenant_id for each in around), "search")
+        ids: dict[TenantId, list[PassageId]] = {}
+        for passage in passages:
+            ids.setdefault(passage.corpus_id or tenant_id, []).append(passage.passage_id)
+        around: list[Neighbour] = []
+        for of, each in ids.items():
+            found = await self._index.neighbours(of, each, distance)
+            require_own(of, (neighbour.tenant_id for neighbour in found), "search")
+            around += found
         return excerpts(passages, around, distance)
+
+    async def _passages_of(self, tenant_id: TenantId, asked: "_Asked") -> Sequence[Passage]:
+        passages = await self._index.search(
+            tenant_id,
+            asked.question,
+            asked.vector,
+            embedding_model=asked.model,
+            limit=asked.limit,
+            within=asked.within,
+        )
+        require_own(tenant_id, (passage.tenant_id for passage in passages), "search")
+        return passages
+
+    async def _lent(
+        self, tenant_id: TenantId, corpus_id: TenantId, asked: "_Asked"
+    ) -> Sequence[Passage]:
+        """Passages of a corpus, as found for a tenant that subscribes to it."""
+        try:
+            found = await self._passages_of(corpus_id, asked)
+        except Unavailable:
+            log.warning("corpus_unavailable", corpus_id=corpus_id)
+            return ()
+        return [replace(each, tenant_id=tenant_id, corpus_id=corpus_id) for each in found]
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    question: str
+    vector: Sequence[float]
+    model: str
+    limit: int
+    within: SearchFilter | None
 
 
 def _question(query: str) -> str:

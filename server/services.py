@@ -24,6 +24,7 @@ from server.turns import RunTurns
 from server.web import Web
 from storage.cell_numbers import CellNumbers
 from storage.cells import Cells
+from storage.corpora import PostgresCorpora
 from storage.directory import Directory as ControlDirectory
 from storage.documents import PostgresDocuments
 from storage.keys import PostgresKeys
@@ -32,7 +33,8 @@ from storage.limits import PostgresLimits
 from storage.platform import Platform
 from storage.threads import PostgresThreads
 from tenancy.audit import AuditEvent, Outcome
-from tenancy.errors import NotAuthenticated
+from tenancy.errors import NotAuthenticated, NotFound
+from tenancy.ids import TenantId
 from tenancy.principal import Principal
 from tenancy.tenant import Tenant
 from tools.catalogue import Catalogue
@@ -53,6 +55,7 @@ class Services:
     models: DeploymentModels
     threads: PostgresThreads
     documents: PostgresDocuments
+    corpora: PostgresCorpora
     library: Library
     ingestor: Ingestor
     web: Web
@@ -107,6 +110,15 @@ class Services:
             raise NotAuthenticated
         tenant.require_served(principal)
         return tenant
+
+    async def owner(self, principal: Principal, corpus_id: str | None) -> TenantId:
+        """Whose documents a caller reads: its tenant's, or a corpus's; raises `NotFound`."""
+        if corpus_id is None:
+            return principal.tenant_id
+        for subscribed in await self.control.subscribed(principal.tenant_id):
+            if subscribed == corpus_id:
+                return subscribed
+        raise NotFound
 
     def event(
         self,

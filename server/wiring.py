@@ -38,6 +38,7 @@ from storage import redis_client
 from storage.assistants import PostgresAssistants
 from storage.cells import Cell, Cells
 from storage.checkpointer import TenantPostgresSaver
+from storage.corpora import PostgresCorpora
 from storage.directory import Directory as ControlDirectory
 from storage.documents import PostgresDocuments
 from storage.ingestion import PostgresIngestion
@@ -98,7 +99,7 @@ def build_services(
     models = models or DeploymentModels(settings, pressure=slots.pressed, observed=slots.observed)
     documents, ledger = PostgresDocuments(cells), PostgresLedger(cells)
     library = Library(models.embedder, documents)
-    search = Search(models.embedder, documents)
+    search = Search(models.embedder, documents, control)
     catalogue = Catalogue.discover(built_ins(search))
     toolboxes = Toolboxes(catalogue)
     saver = TenantPostgresSaver(cells)
@@ -148,6 +149,7 @@ def build_services(
         models=models,
         threads=threads,
         documents=documents,
+        corpora=PostgresCorpora(cells),
         library=library,
         ingestor=Ingestor(PostgresIngestion(cells), library, pages_for=_pages_for(control)),
         web=Web(),

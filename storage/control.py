@@ -9,12 +9,14 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
+from storage.corpora import require_subscribed
 from storage.directory import issuer_row
 from storage.limits import document, limits_of, plan_of, plan_row, require_done
 from storage.postgres import Row, translated
 from storage.queries import query
 from storage.seal import AppDatabase, SealKey
 from tenancy.assistant import MAX_UNIVERSAL, Content, require_version
+from tenancy.corpus import MAX_SUBSCRIPTIONS
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Conflict, NotFound
 from tenancy.ids import KeyId, PlanId, SubjectId, TenantId
@@ -178,6 +180,28 @@ class Control:
         [row] = self._all("remove_universal_assistant", {"slug": slug})
         if not row["done"]:
             raise NotFound(f"There is no assistant {slug} that every tenant sees.")
+
+    def create_corpus(self, corpus_id: TenantId, title: str, plan_id: PlanId) -> None:
+        """Make a corpus and the tenant whose documents it has; raises as `create_tenant` does."""
+        self.create_tenant(corpus_id, title, plan_id)
+        self._run("create_corpus", {"corpus_id": corpus_id, "title": title})
+
+    def corpora(self) -> list[Row]:
+        """All corpora."""
+        return self._all("list_corpora", {})
+
+    def subscribe(self, tenant_id: TenantId, corpus_id: TenantId) -> None:
+        """Have a tenant search a corpus too; raises `NotFound` and `Conflict`."""
+        self.tenant(tenant_id)
+        params = {"tenant_id": tenant_id, "corpus_id": corpus_id, "most": MAX_SUBSCRIPTIONS}
+        [row] = self._all("admin_subscribe", params)
+        require_subscribed(row["outcome"])
+
+    def unsubscribe(self, tenant_id: TenantId, corpus_id: TenantId) -> None:
+        """Have a tenant search a corpus no more; raises `NotFound` where it does not."""
+        [row] = self._all("admin_unsubscribe", {"tenant_id": tenant_id, "corpus_id": corpus_id})
+        if not row["done"]:
+            raise NotFound(f"{tenant_id} does not subscribe to {corpus_id}.")
 
     def put_issuer(self, issuer: Issuer) -> None:
         """Register an issuer, new or changed."""

@@ -13,6 +13,7 @@ from storage.limits import limits_of
 from storage.postgres import Connection, Pool, Row, repeated, translated
 from storage.queries import Query, query
 from tenancy.assistant import Chosen
+from tenancy.corpus import Corpus
 from tenancy.credentials import ApiKey, Issuer
 from tenancy.errors import Invalid, Unavailable
 from tenancy.ids import KeyId, SubjectId, TenantId
@@ -78,6 +79,14 @@ class Directory:
         """What the deployment says of assistants."""
         found = await self._cached(("profiles", None), self._profiles)
         return found or Profiles({}, {})
+
+    async def corpora(self, tenant_id: TenantId) -> Sequence[Corpus]:
+        """The shared corpora, and which of them the tenant subscribes to."""
+        return await self._cached(("corpora", tenant_id), lambda: self._corpora(tenant_id)) or ()
+
+    async def subscribed(self, tenant_id: TenantId) -> Sequence[TenantId]:
+        """The corpora that the tenant subscribes to."""
+        return [each.corpus_id for each in await self.corpora(tenant_id) if each.subscribed]
 
     async def watch(self) -> None:
         """Follow the changes until cancelled: announced ones at once, missed ones by looking."""
@@ -165,6 +174,10 @@ class Directory:
         if row is None:  # no seal of ours holds: policies that cannot be read still bind
             raise Unavailable
         return Profiles(row["profiles"], universal_of(row["assistants"]))
+
+    async def _corpora(self, tenant_id: TenantId) -> Sequence[Corpus] | None:
+        row = await self._read(query("corpus_records"), self._pool.database.entry(tenant_id))
+        return [Corpus(**each) for each in row["corpora"]] if row else None
 
     async def ready(self) -> None:
         """Raise `Unavailable` unless the database answers now."""

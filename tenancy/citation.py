@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Container, Iterator, Sequence
+from typing import NotRequired
 
 from typing_extensions import TypedDict
 
@@ -22,12 +23,16 @@ _FENCE = "```"
 
 
 class Citation(TypedDict):
-    """A passage as an answer cites it; `n` is the number the answer gives it."""
+    """A passage as an answer cites it; `n` is the number the answer gives it.
+
+    `corpus_id` is there where the passage is of a shared corpus.
+    """
 
     n: int
     document_id: str
     passage_id: str
     title: str
+    corpus_id: NotRequired[str]
 
 
 def citations(answer: str, passages: Sequence[Citation]) -> list[Citation]:
@@ -45,12 +50,15 @@ def _numbers(answer: str) -> Iterator[int]:
 
 
 def _citation(passage: Citation) -> Citation:
-    return Citation(
+    cited = Citation(
         n=passage["n"],
         document_id=passage["document_id"],
         passage_id=passage["passage_id"],
         title=passage["title"],
     )
+    if "corpus_id" in passage:
+        cited["corpus_id"] = passage["corpus_id"]
+    return cited
 
 
 class KnownMarks:

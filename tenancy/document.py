@@ -110,6 +110,7 @@ class Passage:
     start: int | None = None
     end: int | None = None
     ordinal: int = 0
+    corpus_id: TenantId | None = None
     reasons: Reasons | None = None
 
 

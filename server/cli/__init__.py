@@ -26,6 +26,7 @@ COMMANDS = (
     "seals",
     "indexes",
     "knowledge",
+    "corpora",
     "toolbelt",
     "talking",
     "threads",

@@ -39,6 +39,7 @@ from tools.egress import MAX_URL_CHARACTERS
 
 WAITED_FOR_BYTES = 200_000  # seconds of reading: longer than anybody waits for an answer
 MAX_METADATA_CHARACTERS = 8_000
+OfCorpus = Annotated[str | None, Query(alias="corpus", max_length=63)]
 UNDER_WAY = (DocumentStatus.QUEUED, DocumentStatus.READING, DocumentStatus.EMBEDDING)
 
 router = APIRouter(route_class=ScopedRoute, tags=["documents"])
@@ -182,40 +183,56 @@ async def retry_document(document_id: JsonUUID, caller: Caller, rooms: Rooms) ->
 @router.get("/v1/documents", response_model=None)
 @needs(Scope.DOCUMENTS_READ)
 async def list_documents(
-    caller: Caller, rooms: Rooms, limit: Limit = LIMIT, cursor: Cursor = None
+    caller: Caller,
+    rooms: Rooms,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+    corpus: OfCorpus = None,
 ) -> Response:
-    """The tenant's documents, latest first."""
-    documents = await rooms.documents.page(caller.tenant_id, parse_cursor(cursor), limit + 1)
+    """The tenant's documents, or those of a corpus it subscribes to, latest first."""
+    of = await rooms.owner(caller, corpus)
+    documents = await rooms.documents.page(of, parse_cursor(cursor), limit + 1)
     page = page_of(documents, limit, lambda each: PageCursor(each.created_at, each.document_id))
     return reply_page(page, _item)
 
 
 @router.get("/v1/documents/{document_id}", response_model=None)
 @needs(Scope.DOCUMENTS_READ)
-async def get_document(document_id: JsonUUID, caller: Caller, rooms: Rooms) -> Response:
+async def get_document(
+    document_id: JsonUUID, caller: Caller, rooms: Rooms, corpus: OfCorpus = None
+) -> Response:
     """One document."""
-    return reply(_item(await rooms.documents.get(caller.tenant_id, DocumentId(document_id))))
+    of = await rooms.owner(caller, corpus)
+    return reply(_item(await rooms.documents.get(of, DocumentId(document_id))))
 
 
 @router.get("/v1/documents/{document_id}/text", response_model=None)
 @needs(Scope.DOCUMENTS_READ)
-async def get_text(document_id: JsonUUID, caller: Caller, rooms: Rooms) -> Response:
+async def get_text(
+    document_id: JsonUUID, caller: Caller, rooms: Rooms, corpus: OfCorpus = None
+) -> Response:
     """The text of a document, as its passages were cut from it."""
-    text = await rooms.documents.text(caller.tenant_id, DocumentId(document_id))
+    of = await rooms.owner(caller, corpus)
+    text = await rooms.documents.text(of, DocumentId(document_id))
     return reply({"document_id": document_id, "text": text})
 
 
 @router.get("/v1/documents/{document_id}/passages", response_model=None)
 @needs(Scope.DOCUMENTS_READ)
 async def list_passages(
-    document_id: JsonUUID, caller: Caller, rooms: Rooms, limit: Limit = LIMIT, cursor: Cursor = None
+    document_id: JsonUUID,
+    caller: Caller,
+    rooms: Rooms,
+    limit: Limit = LIMIT,
+    cursor: Cursor = None,
+    *,
+    corpus: OfCorpus = None,
 ) -> Response:
     """The passages of a document in its order: where a citation opens."""
     after = parse_cursor(cursor)
     after_id = None if after is None else PassageId(after.id)
-    passages = await rooms.documents.passages(
-        caller.tenant_id, DocumentId(document_id), after_id, limit + 1
-    )
+    of = await rooms.owner(caller, corpus)
+    passages = await rooms.documents.passages(of, DocumentId(document_id), after_id, limit + 1)
     page = page_of(passages, limit, lambda each: PageCursor(BEGINNING, each.passage_id))
     return reply_page(page, asdict)
 

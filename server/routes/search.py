@@ -66,6 +66,8 @@ def _usage(found: Found, caller: Principal) -> UsageEvent:
 def _item(passage: Passage, body: SearchBody) -> dict[str, Any]:
     fields = ("passage_id", "document_id", "title", "text", "score", "path", "page", "start", "end")
     item = {name: getattr(passage, name) for name in fields}
+    if passage.corpus_id:
+        item["corpus_id"] = passage.corpus_id
     if body.explain and passage.reasons:
         item["explain"] = {"score": passage.score} | asdict(passage.reasons)
     return item

@@ -56,6 +56,7 @@ async def _plant(here: World, rival: Rival, thread: str) -> None:
         key_id=key["key_id"],
         assistant_id=assistant_id,
         slug=SLUG,
+        corpus_id=rival.tenant_id,
     )
 
 

@@ -142,6 +142,24 @@ select control.put_universal_assistant(%(slug)s, %(content)s::jsonb, %(most)s) a
 -- Removes one; null when there is none.
 select control.remove_universal_assistant(%(slug)s) as done
 
+-- query: create_corpus
+-- Makes a tenant's documents a corpus.
+insert into control.corpora (corpus_id, title) values (%(corpus_id)s, %(title)s)
+
+-- query: list_corpora
+-- All corpora, and how many tenants subscribe to each.
+select c.corpus_id, c.title, c.created_at,
+       (select count(*) from control.subscriptions s where s.corpus_id = c.corpus_id) as tenants
+  from control.corpora c order by c.corpus_id
+
+-- query: admin_subscribe
+-- Subscribes a tenant to a corpus.
+select control.subscribe(%(tenant_id)s, %(corpus_id)s, %(most)s) as outcome
+
+-- query: admin_unsubscribe
+-- Ends a tenant's subscription to a corpus; null when there is none.
+select control.unsubscribe(%(tenant_id)s, %(corpus_id)s) as done
+
 -- query: put_issuer
 -- Registers an issuer, new or changed.
 insert into control.issuers (url, audience, jwks, jwks_url, tenants, platform, rules)

@@ -126,11 +126,14 @@ select p.oid::regprocedure::text as object from pg_proc p
        'control.remove_universal_assistant(text)',
        'control.revoke(text,text,text,text)',
        'control.set_status(text,text)',
+       'control.subscribe(text,text,integer)',
+       'control.unsubscribe(text,text)',
        'tenantry.add_key(uuid,bytea,text,text,text[],timestamp with time zone)',
        'tenantry.applied_migrations()',
        'tenantry.authenticate_key(bytea)',
        'tenantry.claim_ingestion(text,text,uuid,double precision)',
        'tenantry.control_version()',
+       'tenantry.corpus_records(text)',
        'tenantry.current_tenant()',
        'tenantry.end_ingestion(uuid)',
        'tenantry.enqueue_ingestion(uuid)',
@@ -152,7 +155,9 @@ select p.oid::regprocedure::text as object from pg_proc p
        'tenantry.put_profile(jsonb)',
        'tenantry.revoke_key(uuid)',
        'tenantry.rotate_key(uuid,uuid,bytea,double precision)',
-       'tenantry.tenant_record(text)')
+       'tenantry.subscribe(text,integer)',
+       'tenantry.tenant_record(text)',
+       'tenantry.unsubscribe(text)')
 
 -- query: open_path
 -- runs with its owner's rights, and finds what it calls by a search path that its caller can choose

@@ -318,6 +318,18 @@ select tenantry.narrow_user(%(subject_id)s, %(said)s::jsonb) as outcome
 -- Takes back what was narrowed for a user of the tenant.
 select tenantry.forget_narrowed(%(subject_id)s) as done
 
+-- query: corpus_records
+-- The shared corpora, and whether the tenant subscribes to each.
+select * from tenantry.corpus_records(tenantry.enter(%(tenant_id)s, %(seal)s))
+
+-- query: subscribe
+-- Subscribes the tenant to a corpus.
+select tenantry.subscribe(%(corpus_id)s, %(most)s) as outcome
+
+-- query: unsubscribe
+-- Ends the tenant's subscription to a corpus; null when there is none.
+select tenantry.unsubscribe(%(corpus_id)s) as done
+
 -- query: note_key_uses
 -- Notes how many seconds ago API keys of any tenants were last used.
 select tenantry.note_key_uses(tenantry.enter(%(tenant_id)s, %(seal)s), %(keys)s, %(ages)s)

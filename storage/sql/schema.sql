@@ -386,6 +386,59 @@ CREATE FUNCTION control.set_status(p_tenant text, p_status text) RETURNS boolean
    RETURNING true;
 END;
 
+CREATE TABLE control.corpora (
+    corpus_id text NOT NULL,
+    title text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT corpora_title_check CHECK (((length(title) >= 1) AND (length(title) <= 200)))
+);
+
+CREATE TABLE control.subscriptions (
+    tenant_id text NOT NULL,
+    corpus_id text NOT NULL,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT subscriptions_check CHECK ((tenant_id <> corpus_id))
+);
+
+CREATE FUNCTION control.subscribe(p_tenant text, p_corpus text, p_most integer) RETURNS text
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT t.tenant_id
+    FROM control.tenants t
+   WHERE (t.tenant_id = subscribe.p_tenant)
+  FOR UPDATE OF t;
+ WITH allowed AS (
+          SELECT (( SELECT count(*) AS count
+                    FROM control.subscriptions s
+                   WHERE ((s.tenant_id = subscribe.p_tenant) AND (s.corpus_id <> subscribe.p_corpus))) < subscribe.p_most) AS room
+            FROM control.corpora c
+           WHERE ((c.corpus_id = subscribe.p_corpus) AND (NOT (EXISTS ( SELECT
+                    FROM control.corpora o
+                   WHERE (o.corpus_id = subscribe.p_tenant)))))
+         ), made AS (
+          INSERT INTO control.subscriptions (tenant_id, corpus_id)  SELECT subscribe.p_tenant AS p_tenant,
+                     subscribe.p_corpus AS p_corpus
+                    FROM allowed a
+                   WHERE a.room ON CONFLICT(tenant_id, corpus_id) DO NOTHING
+         )
+  SELECT COALESCE(( SELECT
+                 CASE
+                     WHEN a.room THEN 'done'::text
+                     ELSE 'full'::text
+                 END AS "case"
+            FROM allowed a), 'missing'::text) AS "coalesce";
+END;
+
+CREATE FUNCTION control.unsubscribe(p_tenant text, p_corpus text) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ DELETE FROM control.subscriptions s
+   WHERE ((s.tenant_id = unsubscribe.p_tenant) AND (s.corpus_id = unsubscribe.p_corpus))
+   RETURNING true;
+END;
+
 CREATE FUNCTION tenantry.current_tenant() RETURNS text
     LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL SAFE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -580,6 +633,18 @@ CREATE FUNCTION tenantry.control_version() RETURNS bigint
     BEGIN ATOMIC
  SELECT version.version
     FROM control.version;
+END;
+
+CREATE FUNCTION tenantry.corpus_records(p_tenant text) RETURNS TABLE(corpora jsonb)
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT ( SELECT COALESCE(jsonb_agg(jsonb_build_object('corpus_id', c.corpus_id, 'title', c.title, 'subscribed', (s.tenant_id IS NOT NULL)) ORDER BY c.corpus_id), '[]'::jsonb) AS "coalesce"
+            FROM ((control.corpora c
+              JOIN control.tenants of ON (((of.tenant_id = c.corpus_id) AND (of.status = 'active'::text))))
+              LEFT JOIN control.subscriptions s ON (((s.corpus_id = c.corpus_id) AND (s.tenant_id = t.tenant_id))))) AS "coalesce"
+    FROM control.tenants t
+   WHERE ((t.tenant_id = corpus_records.p_tenant) AND (corpus_records.p_tenant = ( SELECT tenantry.current_tenant() AS current_tenant)));
 END;
 
 CREATE FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_rows jsonb) RETURNS void
@@ -1447,6 +1512,20 @@ begin
     end if;
 end $$;
 
+CREATE FUNCTION tenantry.subscribe(p_corpus text, p_most integer) RETURNS text
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT control.subscribe(tenantry.current_tenant(), p_corpus, p_most) AS subscribe;
+END;
+
+CREATE FUNCTION tenantry.unsubscribe(p_corpus text) RETURNS boolean
+    LANGUAGE sql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT control.unsubscribe(tenantry.current_tenant(), p_corpus) AS unsubscribe;
+END;
+
 CREATE FUNCTION tenantry.wanted_words(p_query text) RETURNS tsquery
     LANGUAGE sql STABLE
     RETURN (regexp_replace((websearch_to_tsquery('english'::regconfig, p_query))::text, '<(-|\d+)>'::text, '&'::text, 'g'::text))::tsquery;
@@ -1779,6 +1858,9 @@ ALTER TABLE ONLY control.api_keys
 ALTER TABLE ONLY control.cells
     ADD CONSTRAINT cells_pkey PRIMARY KEY (cell_id);
 
+ALTER TABLE ONLY control.corpora
+    ADD CONSTRAINT corpora_pkey PRIMARY KEY (corpus_id);
+
 ALTER TABLE ONLY control.issuers
     ADD CONSTRAINT issuers_pkey PRIMARY KEY (url);
 
@@ -1805,6 +1887,9 @@ ALTER TABLE ONLY control.revocations
 
 ALTER TABLE ONLY control.seal_keys
     ADD CONSTRAINT seal_keys_pkey PRIMARY KEY (key_id);
+
+ALTER TABLE ONLY control.subscriptions
+    ADD CONSTRAINT subscriptions_pkey PRIMARY KEY (tenant_id, corpus_id);
 
 ALTER TABLE ONLY control.tenants
     ADD CONSTRAINT tenants_pkey PRIMARY KEY (tenant_id);
@@ -1877,6 +1962,8 @@ ALTER TABLE ONLY tenantry.word_lists
 
 CREATE INDEX api_keys_of_tenant ON control.api_keys USING btree (tenant_id, created_at, key_id);
 
+CREATE INDEX subscriptions_of_corpus ON control.subscriptions USING btree (corpus_id);
+
 CREATE INDEX ingestions_held ON jobs.ingestions USING btree (tenant_id, held_until) WHERE (holder IS NOT NULL);
 
 CREATE INDEX ingestions_in_line ON jobs.ingestions USING btree (tenant_id, due_at, document_id);
@@ -1915,6 +2002,8 @@ CREATE INDEX usage_events_in_time ON tenantry.usage_events USING btree (tenant_i
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.api_keys FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.corpora FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.issuers FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.plan_limits FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
@@ -1926,6 +2015,8 @@ CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.prices FOR E
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.profiles FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.revocations FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
+
+CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.subscriptions FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
 CREATE TRIGGER announce AFTER INSERT OR DELETE OR UPDATE ON control.tenants FOR EACH STATEMENT EXECUTE FUNCTION control.announce();
 
@@ -1941,6 +2032,9 @@ ALTER TABLE ONLY control.api_keys
 ALTER TABLE ONLY control.api_keys
     ADD CONSTRAINT api_keys_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
 
+ALTER TABLE ONLY control.corpora
+    ADD CONSTRAINT corpora_corpus_id_fkey FOREIGN KEY (corpus_id) REFERENCES control.tenants(tenant_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY control.key_uses
     ADD CONSTRAINT key_uses_key_id_fkey FOREIGN KEY (key_id) REFERENCES control.api_keys(key_id) ON DELETE CASCADE;
 
@@ -1949,6 +2043,12 @@ ALTER TABLE ONLY control.plan_limits
 
 ALTER TABLE ONLY control.revocations
     ADD CONSTRAINT revocations_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id);
+
+ALTER TABLE ONLY control.subscriptions
+    ADD CONSTRAINT subscriptions_corpus_id_fkey FOREIGN KEY (corpus_id) REFERENCES control.corpora(corpus_id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY control.subscriptions
+    ADD CONSTRAINT subscriptions_tenant_id_fkey FOREIGN KEY (tenant_id) REFERENCES control.tenants(tenant_id) ON DELETE CASCADE;
 
 ALTER TABLE ONLY control.tenants
     ADD CONSTRAINT tenants_cell_id_fkey FOREIGN KEY (cell_id) REFERENCES control.cells(cell_id);
@@ -2165,6 +2265,10 @@ GRANT ALL ON FUNCTION control.revoke(p_tenant text, p_subject text, p_issuer tex
 REVOKE ALL ON FUNCTION control.set_status(p_tenant text, p_status text) FROM PUBLIC;
 GRANT ALL ON FUNCTION control.set_status(p_tenant text, p_status text) TO tenantry_operator;
 
+REVOKE ALL ON FUNCTION control.subscribe(p_tenant text, p_corpus text, p_most integer) FROM PUBLIC;
+
+REVOKE ALL ON FUNCTION control.unsubscribe(p_tenant text, p_corpus text) FROM PUBLIC;
+
 REVOKE ALL ON FUNCTION tenantry.current_tenant() FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.current_tenant() TO tenantry_app;
 GRANT ALL ON FUNCTION tenantry.current_tenant() TO tenantry_operator;
@@ -2186,6 +2290,9 @@ GRANT ALL ON FUNCTION tenantry.commit_turn(p_tenant text, p_thread uuid, p_run u
 
 REVOKE ALL ON FUNCTION tenantry.control_version() FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.control_version() TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.corpus_records(p_tenant text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.corpus_records(p_tenant text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_rows jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread uuid, p_new_thread boolean, p_rows jsonb) TO tenantry_app;
@@ -2309,6 +2416,12 @@ GRANT ALL ON FUNCTION tenantry.searchable(p_text text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.store_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.store_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.subscribe(p_corpus text, p_most integer) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.subscribe(p_corpus text, p_most integer) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.unsubscribe(p_corpus text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.unsubscribe(p_corpus text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.wanted_words(p_query text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.wanted_words(p_query text) TO tenantry_app;

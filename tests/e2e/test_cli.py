@@ -154,6 +154,15 @@ def test_prices_are_set_listed_and_removed(alone: Terminal) -> None:
     assert alone.json("price", "list") == []
 
 
+def test_corpora_are_made_and_subscribed_to(alone: Terminal) -> None:
+    alone.ok("corpus", "create", "law", "--title", "Labour law")
+    alone.ok("corpus", "subscribe", "law", "--tenant", "lumen")
+    [law] = alone.json("corpus", "list")
+    assert (law["corpus_id"], law["title"], law["tenants"]) == ("law", "Labour law", 1)
+    alone.ok("corpus", "unsubscribe", "law", "--tenant", "lumen")
+    assert alone.json("corpus", "list")[0]["tenants"] == 0
+
+
 def test_threads_are_pruned(alone: Terminal) -> None:
     assert alone.ok("thread", "prune", "--tenant", "lumen") == "0 checkpoints deleted\n"
 
@@ -447,6 +456,9 @@ MISTAKES = [
     (1, "There is no tenant ghost.", ["tenant", "limit", "ghost", "weight=2"]),
     (1, "There is no tenant ghost.", ["tenant", "limit", "ghost", "burst=2", "--user", "ann"]),
     (1, "There is no price of ghost.", ["price", "remove", "ghost"]),
+    (1, "There is no such corpus.", ["corpus", "subscribe", "ghost", "--tenant", "lumen"]),
+    (1, "lumen does not subscribe", ["corpus", "unsubscribe", "ghost", "--tenant", "lumen"]),
+    (1, "There is a tenant lumen already.", ["corpus", "create", "lumen", "--title", "x"]),
     (1, f"There is no key {NOWHERE}.", ["key", "revoke", NOWHERE]),
     (1, f"There is no key {NOWHERE}.", ["key", "rotate", NOWHERE]),
     (1, "There is no issuer ghost.", ["issuer", "remove", "ghost"]),

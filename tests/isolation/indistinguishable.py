@@ -155,7 +155,7 @@ async def plant(product: House, tenant: TenantId, count: int) -> dict[str, list[
         for number in range(count):
             for kind, id_ in (await _one_of_each(boss, number)).items():
                 things.setdefault(kind, []).append(id_)
-    return things
+    return things | {"tenant": [tenant] * count}
 
 
 async def _one_of_each(boss: httpx.AsyncClient, number: int) -> dict[str, str]:

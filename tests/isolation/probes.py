@@ -40,10 +40,8 @@ class Probe:
         if self.where == "path":
             sent["url"] = self.path.format(**{self.name: id_})
         elif self.where == "query":
-            sent |= {
-                "url": self.path.replace("{assistant_id}", "default"),
-                "params": {self.name: id_},
-            }
+            url = self.path.format(assistant_id="default", document_id=NO_DOCUMENT)
+            sent |= {"url": url, "params": {self.name: id_}}
         elif self.where == "header":
             sent["headers"] = {self.name: id_}
         elif self.list_in:
@@ -53,6 +51,9 @@ class Probe:
         return sent
 
 
+NO_DOCUMENT = "00000000-0000-4000-8000-000000000000"
+OF_CORPUS = "/v1/corpora/{corpus_id}/subscription"
+OF_DOCUMENT = "/v1/documents/{document_id}"
 OF_USER = "/v1/limits/users/{subject}"
 OF_THREAD = "/v1/threads/{thread_id}"
 OF_ASSISTANT = "/v1/assistants/{assistant_id}"
@@ -81,6 +82,13 @@ PROBES = [
     Probe("POST", "/v1/documents/{document_id}/retry", "path", "document_id", "document"),
     Probe("DELETE", "/v1/documents/{document_id}", "path", "document_id", "document"),
     Probe("POST", "/v1/search", "body", "document_ids", "document", {"query": "x"}, "filter"),
+    # a tenant is no corpus: as if there were none of its name
+    Probe("GET", "/v1/documents", "query", "corpus", "tenant"),
+    Probe("GET", OF_DOCUMENT, "query", "corpus", "tenant"),
+    Probe("GET", f"{OF_DOCUMENT}/text", "query", "corpus", "tenant"),
+    Probe("GET", f"{OF_DOCUMENT}/passages", "query", "corpus", "tenant"),
+    Probe("PUT", OF_CORPUS, "path", "corpus_id", "tenant"),
+    Probe("DELETE", OF_CORPUS, "path", "corpus_id", "tenant"),
     Probe("GET", "/v1/limits/users", "query", "cursor", "subject"),
     Probe("PUT", OF_USER, "path", "subject", "subject", {"limits": {"user_burst": None}}),
     Probe("DELETE", OF_USER, "path", "subject", "subject"),
@@ -106,6 +114,7 @@ MISSING = [  # those that are a 404
     probe
     for probe in PROBES
     if (probe.where == "path" and (probe.method, probe.path) != ("PUT", OF_USER))
+    or (probe.where == "query" and (probe.name == "corpus" or OF_DOCUMENT in probe.path))
     or (probe.path == "/v1/chat" and probe.where == "body")
 ]
 

@@ -51,6 +51,7 @@ APPEND_ONLY = ("audit_events", "usage_events")
 CONTROL_TABLES = (
     "api_keys",
     "cells",
+    "corpora",
     "issuers",
     "key_uses",
     "migrations",
@@ -60,6 +61,7 @@ CONTROL_TABLES = (
     "profiles",
     "revocations",
     "seal_keys",
+    "subscriptions",
     "tenants",
     "tool_settings",
     "universal_assistants",

@@ -60,6 +60,7 @@ LIMITS = {"limits": {"user_tokens_per_day": 9}}
 PRICE = {"model": "gpt", "input": 15, "output": 60}
 RESUME = {"resume": {"decisions": [{"type": "approve"}]}}
 OF_USER, OF_TENANT = "/v1/limits/users/{subject}", "/v1/tenants/{tenant_id}/limits"
+OF_CORPUS = "/v1/corpora/{corpus_id}/subscription"
 OF_THREAD = "/v1/threads/{thread_id}"
 OF_ASSISTANT = "/v1/assistants/{assistant_id}"
 TONE, FIRST = {"content": {"tone": "acmecanary"}}, {"version": 1}
@@ -98,6 +99,9 @@ DOORS = [
     Door("GET", "/v1/documents/{document_id}/passages", Scope.DOCUMENTS_READ, "document_id"),
     Door("POST", "/v1/documents/{document_id}/retry", Scope.DOCUMENTS_WRITE, "document_id"),
     Door("DELETE", "/v1/documents/{document_id}", Scope.DOCUMENTS_WRITE, "document_id"),
+    Door("GET", "/v1/corpora", Scope.SEARCH),
+    Door("PUT", OF_CORPUS, Scope.SETTINGS_WRITE, "corpus_id"),
+    Door("DELETE", OF_CORPUS, Scope.SETTINGS_WRITE, "corpus_id"),
     Door("POST", "/v1/search", Scope.SEARCH, json={"query": "doors"}),
     Door("GET", "/v1/tools", Scope.THREADS_READ),
     Door("GET", "/v1/quota", Scope.THREADS_READ),
@@ -152,7 +156,11 @@ DOORS = [
 OWN = [door for door in DOORS if door.scope is not Scope.PLATFORM]
 NAMING = [door for door in OWN if door.names is not None and not door.makes]
 MAKING = [door for door in OWN if door.makes]
-STAYING = [door for door in NAMING + MAKING if door.method != "DELETE" and door.json is not RESUME]
+STAYING = [
+    door
+    for door in NAMING + MAKING
+    if door.method != "DELETE" and door.json is not RESUME and door.names != "corpus_id"
+]  # a tenant is no corpus, to itself either
 LISTING = [door for door in OWN if door.method == "GET" and door.names is None]
 
 
@@ -177,6 +185,7 @@ async def acmes(product: House) -> dict[str, str]:
         "key_id": key["key_id"],
         "subject": subject,
         "tenant_id": "acme",
+        "corpus_id": "acme",
         "plan_id": "pro",
         "slug": "acmecanary",
         "assistant": assistant,
