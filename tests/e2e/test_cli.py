@@ -367,6 +367,19 @@ def test_documents_come_are_listed_and_go(shop: Shop) -> None:
     assert empty == []
 
 
+def test_a_page_that_is_not_public_is_not_fetched(shop: Shop) -> None:
+    words = ("documents", "add", "--tenant", "umbra")
+    done = shop.terminal.run(*words, "--json", "--url", "http://127.0.0.1/", "--url", "file:///x")
+    assert done.returncode == 1
+    failed = json.loads(done.stdout)["failed"]
+    assert [each["path"] for each in failed] == ["http://127.0.0.1/", "file:///x"]
+    assert "must name a public host" in failed[0]["reason"]
+    mapped = shop.terminal.run(*words, "--sitemap", "http://169.254.169.254/sitemap.xml")
+    assert (mapped.returncode, mapped.stdout) == (2, "")
+    assert "sitemap must name a public host" in mapped.stderr
+    assert shop.terminal.run(*words).returncode == 2
+
+
 def test_a_chat_goes_through_the_server_and_remembers_its_thread(
     shop: Shop, lamps: dict[str, Any]
 ) -> None:
