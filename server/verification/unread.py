@@ -1,4 +1,4 @@
-"""A document that is still being read: what it was sent as, and passages that no search may see."""
+"""What no request of a small tenant's makes: a document in the reading, and lists of words."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from tenancy.ids import DocumentId, PassageId, SubjectId
 
 
 async def plant_unread(here: World, rival: Rival) -> None:
-    """Store one that nobody is told to read: it stays as it is."""
+    """Store a document that nobody is told to read, and list the words of those that were read."""
     document_id, content = DocumentId(uuid4()), rival.canary("upload").encode()
     document = Document(
         document_id=document_id,
@@ -37,5 +37,6 @@ async def plant_unread(here: World, rival: Rival) -> None:
             await conn.execute(query("add_document"), row)
             await conn.execute(query("add_upload"), of | upload)
             await conn.execute(query("stage_passages"), of | place_of([staged]))
+            await conn.execute(query("list_words"), {"anew": True})
     except InsufficientPrivilege:
         here.observer.found("table documents", "a tenant may not store what is its own")
