@@ -13,7 +13,7 @@ from graph.nodes.retrieve import retrieve
 from graph.nodes.run_tools import run_tools
 from graph.nodes.select_tools import select_tools
 from graph.nodes.settle import settle
-from graph.ports import Models, Passages, Turns
+from graph.ports import Memories, Models, Passages, Turns
 from graph.routes import after_respond
 from graph.state import AgentState, InputState, Options, OutputState
 from tenancy.durability import Durability
@@ -30,6 +30,7 @@ class Ports:
     gate: Gate
     passages: Passages
     models: Models
+    memories: Memories
 
 
 Agent = StateGraph[AgentState, Options, InputState, OutputState]
@@ -38,7 +39,7 @@ Agent = StateGraph[AgentState, Options, InputState, OutputState]
 def build_agent(ports: Ports) -> Agent:
     """The agent, uncompiled: the server gives it a checkpointer, Studio brings its own."""
     turns, toolboxes, gate = ports.turns, ports.toolboxes, ports.gate
-    answer = partial(respond, models=ports.models, toolboxes=toolboxes)
+    answer = partial(respond, models=ports.models, toolboxes=toolboxes, memories=ports.memories)
     act = partial(run_tools, toolboxes=toolboxes, gate=gate)
     look_up = partial(retrieve, passages=ports.passages)
     choose = partial(select_tools, toolboxes=toolboxes)

@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from graph.ports import Models
 from graph.prompts import system_prompt, turns_of, window
 from graph.state import AgentState, NumberedPassage
+from tenancy.memory import Memory
 from tenancy.plan import MIN_OUTPUT_TOKENS, UNLIMITED, Step
 from tenancy.quota import Claim, token_bound
 from tenancy.summary import Summary
@@ -32,6 +33,7 @@ class Offer:
     passages: Sequence[NumberedPassage]
     tools: Schemas
     claim: Claim
+    memories: Sequence[Memory] = ()
     steps: tuple[Step, ...] = ()
 
     @property
@@ -56,9 +58,10 @@ def prompt_bound(
     messages: Sequence[BaseMessage],
     passages: Sequence[NumberedPassage],
     tool_schemas: str = "",
+    memories: Sequence[Memory] = (),
 ) -> int:
     """An upper bound on the tokens of a prompt."""
-    prompt = [system_prompt(tenant, passages), *messages]
+    prompt = [system_prompt(tenant, passages, memories), *messages]
     return token_bound(tool_schemas) + sum(map(_bound, prompt))
 
 
@@ -91,6 +94,7 @@ def offers(
     *,
     spent: int,
     summary: Summary | None = None,
+    memories: Sequence[Memory] = (),
 ) -> list[Offer]:
     """The ways to make the next call, best first, each a rung further down the plan's ladder.
 
@@ -100,9 +104,10 @@ def offers(
     passages = state["passages"]
     for way in _ways(tenant, models, window(state["messages"], summary), len(passages)):
         shown, offered = passages[: way.passages], tools if way.with_tools else []
-        prompt = prompt_bound(tenant, way.messages, shown, schema_text(offered))
+        known = memories if way.with_memories else ()
+        prompt = prompt_bound(tenant, way.messages, shown, schema_text(offered), known)
         claim = _claim(tenant, way.model, prompt, spent)
-        found.append(Offer(way.model, way.messages, shown, offered, claim, way.steps))
+        found.append(Offer(way.model, way.messages, shown, offered, claim, known, way.steps))
     return found
 
 
@@ -113,6 +118,7 @@ class _Way:
     passages: int
     steps: tuple[Step, ...] = ()
     with_tools: bool = True
+    with_memories: bool = True
 
 
 def _ways(
@@ -133,7 +139,7 @@ def _ways(
     current = turns_of(messages)[-1]
     if len(current) < len(messages):
         yield _Way(model, current, 0, steps)
-    yield _Way(model, current, 0, steps, with_tools=False)
+    yield _Way(model, current, 0, steps, with_tools=False, with_memories=False)
 
 
 def _claim(tenant: Tenant, model: str, prompt: int, spent: int = 0) -> Claim:

@@ -66,7 +66,11 @@ class VerifiedUser(Mapping[str, Any]):
 
 def principal_of(runtime: Runtime[Any]) -> Principal:
     """The verified principal of the run; raises `NotAuthenticated` when there is none."""
-    user: Any = runtime.server_info.user if runtime.server_info else None
+    return principal_in(runtime.server_info.user if runtime.server_info else None)
+
+
+def principal_in(user: Any) -> Principal:
+    """The principal that a verified user is; raises `NotAuthenticated` for anything else."""
     if isinstance(user, VerifiedUser):
         return user.principal
     if user is None:

@@ -17,6 +17,7 @@ from graph.prompts import system_prompt
 from graph.state import NumberedPassage
 from tenancy.audit import Outcome
 from tenancy.errors import BreakerOpen, ModelFailed
+from tenancy.memory import Memory
 from tenancy.quota import token_bound
 from tenancy.tenant import Tenant
 from tenancy.usage import Tokens
@@ -42,6 +43,7 @@ async def ask(
     tools: Sequence[dict[str, Any]],
     max_tokens: int,
     model: str | None = None,
+    memories: Sequence[Memory] = (),
 ) -> Answer:
     """Ask `model`, or the tenant's, else the first of its fallbacks that answers; settle the call.
 
@@ -57,8 +59,8 @@ async def ask(
         turn,
         models,
         call,
-        prompt=[system_prompt(turn.tenant, passages), *messages],
-        bound=prompt_bound(turn.tenant, messages, passages, schema_text(tools)),
+        prompt=[system_prompt(turn.tenant, passages, memories), *messages],
+        bound=prompt_bound(turn.tenant, messages, passages, schema_text(tools), memories),
         options=options,
     )
     try:

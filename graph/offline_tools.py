@@ -16,7 +16,8 @@ Schema = Mapping[str, Any]
 EXPLICIT = re.compile(r"\s*/(\w+)\s*(\{.*\})?\s*$", re.S)
 REFERENCE = re.compile(r"#?[A-Za-z]{0,8}[-_/]?\d{3,}[\w-]*")  # A-1001, INV-2024-17, 20931
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-FREE_TEXT = {"query", "question", "q", "text"}
+QUERIES = {"query", "question", "q"}
+STATEMENT = "text"  # what is asked is none
 MAX_WORD = 64
 # A pattern comes from a plugin and runs in our loop: nothing that can backtrack for long.
 MAX_PATTERN, MAX_REPEATS = 100, 4
@@ -70,9 +71,13 @@ def _arguments(question: str, function: Schema) -> tuple[dict[str, Any], bool]:
         value = _value(question, name, schema)
         if value is not None:
             arguments[name], read_off = value, True
-        elif name in FREE_TEXT and schema.get("type") == "string":
+        elif _is_free(name, question) and schema.get("type") == "string":
             arguments[name] = question
     return arguments, read_off
+
+
+def _is_free(name: str, question: str) -> bool:
+    return name in QUERIES or (name == STATEMENT and not question.rstrip().endswith("?"))
 
 
 def _parameters(function: Schema) -> Schema:

@@ -10,6 +10,7 @@ from tenancy.audit import Outcome
 from tenancy.component import ActorChain
 from tenancy.document import Found
 from tenancy.ids import RunId, TenantId, ThreadId
+from tenancy.memory import Memory, Recall, Recalled
 from tenancy.plan import Step
 from tenancy.principal import Principal
 from tenancy.quota import Claim
@@ -49,6 +50,16 @@ class Turn(Protocol):
     @property
     def citable(self) -> set[int]:
         """The numbers of the passages that the prompt at hand shows."""
+        ...
+
+    @property
+    def memory(self) -> Recall:
+        """Whether the person is remembered, and whether there is anything to recall."""
+        ...
+
+    @property
+    def recalled(self) -> list[Memory]:
+        """What the run recalled, at its first model call; it is never stored with the thread."""
         ...
 
     @property
@@ -147,6 +158,14 @@ class Passages(Protocol):
 
     async def search(self, tenant_id: TenantId, query: str, limit: int) -> Found:
         """The best `limit` passages, best first."""
+        ...
+
+
+class Memories(Protocol):
+    """What is remembered of people and tenants. Raises `ModelFailed` or `Unavailable`."""
+
+    async def recall(self, principal: Principal, question: str, limit: int) -> Recalled:
+        """At most `limit` memories that bear on a question."""
         ...
 
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from tenancy.audit import AuditEvent
 from tenancy.document import Document, Neighbour, NewPassage, Passage
-from tenancy.ids import PassageId, SubjectId, TenantId
+from tenancy.ids import MemoryId, PassageId, SubjectId, TenantId, ThreadId
+from tenancy.memory import Memory, NewMemory
 from tenancy.plan import UNLIMITED
 from tenancy.search_filter import SearchFilter
 from tenancy.usage import UsageEvent
@@ -90,4 +92,61 @@ class Corpora(Protocol):
 
     async def subscribed(self, tenant_id: TenantId) -> Sequence[TenantId]:
         """The corpora that the tenant subscribes to."""
+        ...
+
+
+class MemoryStore(Protocol):
+    """Where memories are kept, per tenant and person. Raises `Unavailable`."""
+
+    async def enabled(self, tenant_id: TenantId, subject_id: SubjectId) -> bool:
+        """Whether the person lets itself be remembered."""
+        ...
+
+    async def put(
+        self,
+        tenant_id: TenantId,
+        subject_id: SubjectId | None,
+        new: NewMemory,
+        *,
+        most: int,
+        thread_id: ThreadId | None,
+        audit: AuditEvent,
+        usage: Sequence[UsageEvent],
+    ) -> Memory:
+        """Store it, or write anew what says the same; raises `QuotaExceeded` beyond `most`."""
+        ...
+
+    async def change(
+        self,
+        tenant_id: TenantId,
+        subject_id: SubjectId,
+        memory_id: MemoryId,
+        memory: NewMemory,
+        *,
+        audit: AuditEvent,
+        usage: Sequence[UsageEvent],
+    ) -> Memory:
+        """Give one that the person may see another text; raises `NotFound`, `Conflict`."""
+        ...
+
+    async def forget(
+        self, tenant_id: TenantId, subject_id: SubjectId, named: str, audit: AuditEvent
+    ) -> bool:
+        """Delete the person's own memory of this id or text; False where there is none."""
+        ...
+
+    async def recall(
+        self,
+        tenant_id: TenantId,
+        subject_id: SubjectId,
+        vector: Sequence[float] | None,
+        *,
+        embedding_model: str,
+        limit: int,
+        anyway: bool,
+    ) -> Sequence[Memory]:
+        """The nearest, or the latest, of the person and its tenant.
+
+        None for a person who switched memory off, unless `anyway`.
+        """
         ...

@@ -253,6 +253,8 @@ class Runner:
             return _replayed(opened)
         turn.speak_as(opened.speaking, request.context)
         turn.record.keep = CHECKPOINTS_KEPT
+        if turn.tenant.plan.memories:
+            turn.memory = opened.memory
         saver = self._saver.for_run(opened, self._rules, turn.record)
         cleared: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         live = LiveRun(run_id, thread_id, EventLog(), degraded=turn.degraded)

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from graph.agent import Agent
 from knowledge.ingest import Library
+from knowledge.memories import Memories
 from knowledge.search import Search
 from server.auth import Authenticator, Directory
 from server.components import Components
@@ -30,6 +31,7 @@ from storage.documents import PostgresDocuments
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
 from storage.limits import PostgresLimits
+from storage.memories import PostgresMemories
 from storage.platform import Platform
 from storage.threads import PostgresThreads
 from tenancy.audit import AuditEvent, Outcome
@@ -60,6 +62,8 @@ class Services:
     ingestor: Ingestor
     web: Web
     search: Search
+    memories: Memories
+    remembered: PostgresMemories
     ledger: PostgresLedger
     keys: PostgresKeys
     key_uses: KeyUses

@@ -31,6 +31,7 @@ from tenancy.errors import (
 )
 from tenancy.fairness import Priority
 from tenancy.ids import RunId, ThreadId
+from tenancy.memory import Memory, Recall
 from tenancy.personalisation import Layer, Source
 from tenancy.plan import Step
 from tenancy.principal import Principal
@@ -72,6 +73,8 @@ class RunTurn:
     summary: Summary | None = None
     citable: set[int] = field(default_factory=set)
     chosen: Chosen = field(default_factory=Chosen)
+    memory: Recall = Recall.OFF
+    recalled: list[Memory] = field(default_factory=list)
     record: TurnRecord = field(default_factory=TurnRecord)
     when_cleared: Callable[[], Awaitable[None]] = _nothing
     when_degraded: Callable[[Sequence[str]], None] = lambda steps: None

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from graph.agent import Ports, build_agent
 from knowledge.ingest import Library
+from knowledge.memories import Memories
 from knowledge.search import Search
 from server.admission_queue import AdmissionQueue
 from server.alerts import Alerts
@@ -17,6 +18,7 @@ from server.ended_keys import EndedKeys
 from server.endpoint_metrics import tell_of
 from server.ingestion import Ingestor
 from server.key_uses import KeyUses
+from server.memory import Keeper
 from server.model_slots import ModelSlots
 from server.models import DeploymentModels
 from server.orchestrator import Orchestrator
@@ -45,6 +47,7 @@ from storage.ingestion import PostgresIngestion
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
 from storage.limits import PostgresLimits
+from storage.memories import PostgresMemories
 from storage.platform import Platform
 from storage.postgres import Pool
 from storage.quota import RedisQuota
@@ -100,13 +103,16 @@ def build_services(
     documents, ledger = PostgresDocuments(cells), PostgresLedger(cells)
     library = Library(models.embedder, documents)
     search = Search(models.embedder, documents, control)
-    catalogue = Catalogue.discover(built_ins(search))
+    remembered = PostgresMemories(cells)
+    memories = Memories(models.embedder, remembered)
+    components = Components.of(parse_deployment(settings.deployment), settings.component_keys)
+    keeper = Keeper(memories, directory, components)
+    catalogue = Catalogue.discover(built_ins(search, keeper))
     toolboxes = Toolboxes(catalogue)
     saver = TenantPostgresSaver(cells)
     threads = PostgresThreads(cells, saver)
     keys = PostgresKeys(cells)
     key_uses = KeyUses(keys.note_uses)
-    components = Components.of(parse_deployment(settings.deployment), settings.component_keys)
     watch = QuotaWatch(redis)
     reconciliations = Reconciliations(reconciler_for(cells))
     orchestrator = Orchestrator(
@@ -127,7 +133,7 @@ def build_services(
     turns = RunTurns(directory, orchestrator, components, personalities)
     asides = Asides(turns, ledger)
     tell_of(slots, models)
-    agent = build_agent(Ports(turns, toolboxes, Gate(components), search, models))
+    agent = build_agent(Ports(turns, toolboxes, Gate(components), search, models, memories))
     return Services(
         cells=cells,
         control=control,
@@ -154,6 +160,8 @@ def build_services(
         ingestor=Ingestor(PostgresIngestion(cells), library, pages_for=_pages_for(control)),
         web=Web(),
         search=search,
+        memories=memories,
+        remembered=remembered,
         ledger=ledger,
         keys=keys,
         key_uses=key_uses,

@@ -26,6 +26,7 @@ from tenancy.assistant import NO_ASSISTANT, WHOEVER, Chosen, Speaking, Wanted
 from tenancy.audit import AuditEvent
 from tenancy.errors import Conflict, Invalid, NotFound, ThreadBusy, ThreadQuarantined
 from tenancy.ids import RunId, SubjectId, TenantId, ThreadId
+from tenancy.memory import Recall
 from tenancy.page import Cursor
 from tenancy.principal import Principal
 from tenancy.summary import Summary
@@ -126,8 +127,15 @@ class PostgresThreads:
             return Replay(row["result"])
         if row["outcome"] != "opened":
             raise _refusal(row["outcome"])
-        speaking = _speaking(row, wanted)
-        return Lease(principal.tenant_id, thread_id, run_id, row["fence"], new_thread, speaking)
+        return Lease(
+            principal.tenant_id,
+            thread_id,
+            run_id,
+            row["fence"],
+            new_thread,
+            speaking=_speaking(row, wanted),
+            memory=Recall(row["memory"]),
+        )
 
     async def renew(self, lease: Lease) -> bool:
         """Extend the lease; False when another run has it."""

@@ -8,6 +8,7 @@ from storage.ledger import rows_of
 from tenancy.assistant import Speaking
 from tenancy.audit import AuditEvent
 from tenancy.ids import RunId, TenantId, ThreadId
+from tenancy.memory import Recall
 from tenancy.plan import UNLIMITED
 from tenancy.usage import Tokens, UsageEvent
 
@@ -25,6 +26,7 @@ class Lease:
     fence: int
     new_thread: bool
     speaking: Speaking = field(default_factory=Speaking, compare=False)
+    memory: Recall = Recall.OFF
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ RunId = NewType("RunId", UUID)
 DocumentId = NewType("DocumentId", UUID)
 AssistantId = NewType("AssistantId", UUID)
 PassageId = NewType("PassageId", UUID)
+MemoryId = NewType("MemoryId", UUID)
 
 # Never a brace (the Redis hash tag), never upper case (identity providers map their own values).
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}\Z")

@@ -74,6 +74,7 @@ class Plan:
     degrade: tuple[str, ...] = (Step.CONTEXT,)
     cheaper_model: str = ""
     fallback_models: tuple[str, ...] = ()
+    memories: int = 0  # remembered of each person, and of the tenant itself; 0: none at all
 
     def allows_model(self, name: str, default: str) -> bool:
         """Whether the tenant may choose the model `name` where `default` is the deployment's."""
@@ -127,6 +128,7 @@ PRO = Plan(
     models=(ALL,),
     tools=(ALL,),
     weight=4,
+    memories=1000,
 )
 SHIPPED = (FREE, PRO)
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from tenancy.document import Found
 from tenancy.ids import TenantId
 from tools.catalogue import ToolFactory
+from tools.memory import Keeper, memory_tools
 
 PASSAGES = 5
 Zone = Annotated[str, Field(max_length=64, description="IANA time zone, such as Europe/Paris")]
@@ -29,9 +30,9 @@ class Search(Protocol):
         """The `limit` best passages for `query`."""
 
 
-def built_ins(search: Search) -> Sequence[ToolFactory]:
+def built_ins(search: Search, keeper: Keeper) -> Sequence[ToolFactory]:
     """The factories of all built-in tools."""
-    return (clock(), document_search(search))
+    return (clock(), document_search(search), memory_tools(keeper))
 
 
 def clock(now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> ToolFactory:

@@ -14,6 +14,7 @@ from tenancy.ids import TenantId
 from tenancy.principal import Principal, Scope
 from tenancy.tenant import Tenant, ToolSetting
 from tools.catalogue import Catalogue
+from tools.memory import MEMORY_TOOLS
 from tools.spec import ToolSpec
 
 MANY = 16  # beyond this, models choose worse and every prompt pays for the schemas
@@ -136,6 +137,8 @@ class Toolboxes:
 
 def is_entitled(tenant: Tenant, spec: ToolSpec) -> bool:
     """Whether the tenant's plan includes the tool."""
+    if spec.name in MEMORY_TOOLS and not tenant.plan.memories:
+        return False
     return tenant.plan.allows_tool(spec.name, built_in=spec.built_in)
 
 

@@ -9,21 +9,28 @@ from graph.answers import without_calls
 from graph.budget import model_name, offers, tool_calls_left
 from graph.models import ask
 from graph.notes import with_notes
-from graph.ports import Models, Turn
-from graph.prompts import is_answer, turns_of
+from graph.ports import Memories, Models, Turn
+from graph.prompts import is_answer, question_of, turns_of
 from graph.state import AgentState, NumberedPassage, Update
 from tenancy.citation import citations, with_known_marks
+from tenancy.memory import RECALLED, Memory, Recall
+from tenancy.usage import Meter
 from tools.toolbox import Toolboxes
 
 OUT_OF_STEPS = "I had to stop here: I did not come to an answer."
 OUT_OF_BUDGET = "I had to stop here: the token budget of this plan is used up for now."
 
 
-async def respond(state: AgentState, turn: Turn, *, models: Models, toolboxes: Toolboxes) -> Update:
+async def respond(
+    state: AgentState, turn: Turn, *, models: Models, toolboxes: Toolboxes, memories: Memories
+) -> Update:
     """Reserve, call the model, settle. A budget that ends here ends the answer, not the run."""
     call, tools = turn.next_call(), _shown(state, turn, toolboxes)
     spent, summary = turn.tokens.total, turn.summary
-    ways = offers(state, turn.tenant, models, tools, spent=spent, summary=summary)
+    recalled = await _recalled(state, turn, memories)
+    ways = offers(
+        state, turn.tenant, models, tools, spent=spent, summary=summary, memories=recalled
+    )
     taken = await turn.reserve(call, [offer.claim for offer in ways])
     if taken is None:
         model = model_name(turn.tenant, models)
@@ -40,6 +47,7 @@ async def respond(state: AgentState, turn: Turn, *, models: Models, toolboxes: T
         model=offer.model,
         tools=offer.tools,
         max_tokens=offer.max_tokens,
+        memories=offer.memories,
     )
     if _is_last_step(state, turn):  # or one that is shown no tools would ask for them for ever
         answer = without_calls(answer, OUT_OF_STEPS)
@@ -49,6 +57,17 @@ async def respond(state: AgentState, turn: Turn, *, models: Models, toolboxes: T
 def _may_cite(turn: Turn, passages: Sequence[NumberedPassage]) -> None:
     turn.citable.clear()
     turn.citable.update(passage["n"] for passage in passages)
+
+
+async def _recalled(state: AgentState, turn: Turn, memories: Memories) -> Sequence[Memory]:
+    """What goes into the prompt and never into the state: what is forgotten is in no later run."""
+    if turn.memory is Recall.SOME and not turn.recalled:
+        question = question_of(state["messages"])
+        found = await memories.recall(turn.principal, question, RECALLED)
+        tokens, model = found.embedding_tokens, found.embedding_model
+        turn.used(Meter.EMBEDDING_TOKENS, tokens, model, "recall")
+        turn.recalled.extend(found.memories)
+    return turn.recalled
 
 
 def _is_last_step(state: AgentState, turn: Turn) -> bool:

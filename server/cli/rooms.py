@@ -63,7 +63,7 @@ def installed_tools() -> "Catalogue":
     from tools.builtin import built_ins
     from tools.catalogue import Catalogue
 
-    return Catalogue.discover(built_ins(_EmptyIndex()))
+    return Catalogue.discover(built_ins(_EmptyIndex(), _NoMemory()))
 
 
 class _EmptyIndex:
@@ -71,6 +71,16 @@ class _EmptyIndex:
 
     async def search(self, _tenant_id: TenantId, _query: str, _limit: int) -> Found:
         return Found((), "", 0)
+
+
+class _NoMemory:
+    """Keeps nothing."""
+
+    async def remember(self, _user: object, _text: str, _thread_id: str | None) -> None:
+        return None
+
+    async def forget(self, _user: object, _named: str, _thread_id: str | None) -> bool:
+        return False
 
 
 async def known_tenant(directory: "Directory", name: str) -> "Tenant":

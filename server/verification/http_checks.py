@@ -18,7 +18,7 @@ from server.verification.world import World, shared_id
 ROUNDS = 6
 APPROVE = {"decisions": [{"type": "approve"}]}
 BOTH_KNOW = "what both know"
-IDS = ("document_id", "thread_id", "run_id", "key_id", "assistant_id")
+IDS = ("document_id", "thread_id", "run_id", "key_id", "assistant_id", "memory_id")
 SLUG = "verify"  # of an assistant that each of both has
 IN_PATH = re.compile(r"\{(\w+)\}")
 
@@ -42,6 +42,8 @@ async def _plant(here: World, rival: Rival, thread: str) -> None:
     fresh = {"message": f"{BOTH_KNOW}: {rival.canary('another message')}"}
     run = await _worked(here, rival, "POST", "/v1/chat", json=fresh)
     key = await _worked(here, rival, "POST", "/v1/keys", json={"subject": rival.canary("key")})
+    said = {"text": f"{BOTH_KNOW}: {rival.canary('planted memory')}", "of": "tenant"}
+    memory = await _worked(here, rival, "POST", "/v1/memories", json=said)
     subject = shared_id()  # no canary: the other one says it too, of a user of its own
     narrowed = {"limits": {"user_tokens_per_day": 9}}
     await _worked(here, rival, "PUT", f"/v1/limits/users/{subject}", json=narrowed)
@@ -57,6 +59,7 @@ async def _plant(here: World, rival: Rival, thread: str) -> None:
         assistant_id=assistant_id,
         slug=SLUG,
         corpus_id=rival.tenant_id,
+        memory_id=memory["memory_id"],
     )
 
 
@@ -230,6 +233,7 @@ async def _turns(here: World, rival: Rival, number: int) -> int:
         here.ask(rival, "POST", "/v1/chat", json={**streamed, "thread_id": other["thread_id"]}),
         here.ask(rival, "POST", "/v1/chat", json={"message": message, "thread_id": number}),
         here.ask(rival, "POST", "/v1/search", json={"query": BOTH_KNOW, "limit": 50}),
+        here.ask(rival, "GET", "/v1/memories", params={"query": BOTH_KNOW}),
         here.ask(rival, "GET", "/v1/threads", params={"limit": 200}),
         here.ask(rival, "GET", "/v1/audit", params={"limit": 200}),
         here.ask(rival, "GET", f"/v1/documents/{other['document_id']}"),
@@ -237,7 +241,7 @@ async def _turns(here: World, rival: Rival, number: int) -> int:
         here.ask(rival, "GET", f"/v1/threads/{rival.ids['shared_thread_id']}"),
         _come_and_go(here, rival, upload),
     )
-    return 12
+    return 13
 
 
 async def _come_and_go(here: World, rival: Rival, upload: tuple[str, bytes]) -> None:

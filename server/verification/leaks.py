@@ -29,6 +29,7 @@ from storage.directory import Directory
 from storage.documents import PostgresDocuments
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
+from storage.memories import PostgresMemories
 from storage.queries import Query
 from storage.seal import AppDatabase
 from storage.threads import PostgresThreads
@@ -186,7 +187,7 @@ def by_kind_alone(own: Any) -> Any:
 
 def nameless(own: Any) -> Any:
     """A prompt that says nothing of its tenant."""
-    return lambda tenant, passages: SystemMessage("You are an assistant.")
+    return lambda tenant, passages, memories=(): SystemMessage("You are an assistant.")
 
 
 def the_last_one(own: Any) -> Any:
@@ -314,11 +315,14 @@ LEAKS: dict[str, Leak] = {
     "a key is revoked everywhere": replaced(PostgresKeys, "revoke", everywhere),
     "threads are listed together": replaced(PostgresThreads, "page", together),
     "documents are listed together": replaced(PostgresDocuments, "page", together),
+    "memories are listed together": replaced(PostgresMemories, "page", together),
     "keys are listed together": replaced(PostgresKeys, "page", together),
     "the audit is listed together": replaced(PostgresLedger, "audit", together),
     "a thread id is believed": replaced(PostgresThreads, "memory", of_the_other),
     "passages of both": replaced(PostgresDocuments, "search", together),
     "passages of both, relabelled": replaced(PostgresDocuments, "search", relabelled),
+    "memories of both": replaced(PostgresMemories, "recall", together),
+    "memories of both, relabelled": replaced(PostgresMemories, "recall", relabelled),
     "a document that is the neighbour's is forbidden": replaced(
         PostgresDocuments, "get", tells(Forbidden)
     ),

@@ -31,7 +31,7 @@ from tools.spec import REQUIRE_APPROVAL, ToolSpec
 
 LIMITS = (
     "requests_per_minute concurrent_runs tokens_per_minute tokens_per_day tokens_per_month"
-    " documents"
+    " documents memories"
 )
 NAME = re.compile(r"(?P<plan>verify-[0-9a-f]{8})-[ab]")
 TOKEN = re.compile(rb'"text":"((?:[^"\\]|\\.)*)"')

@@ -983,6 +983,20 @@ begin
              where m.tenant_id = p_tenant and m.thread_id = p_thread and m.checkpoint_ns = p_ns));
 end $$;
 
+CREATE FUNCTION tenantry.memory_of(p_tenant text, p_subject text) RETURNS text
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+    if not tenantry.remembers(p_tenant, p_subject) then
+        return 'off';
+    elsif exists (select from tenantry.memories m
+                   where m.tenant_id = p_tenant and coalesce(m.subject_id, '') in ('', p_subject)
+                     and m.namespace = '{memories}') then
+        return 'some';
+    end if;
+    return 'empty';
+end $$;
+
 CREATE FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) RETURNS text
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1345,6 +1359,26 @@ begin
      order by s.score desc, m.passage_id limit 50;
 end $$;
 
+CREATE FUNCTION tenantry.recall_memories(p_tenant text, p_subject text, p_model text, p_vector text, p_limit integer, p_anyway boolean) RETURNS TABLE(tenant_id text, memory_id uuid, subject_id text, text text, created_at timestamp with time zone, updated_at timestamp with time zone, distance double precision)
+    LANGUAGE plpgsql
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $$
+#variable_conflict use_column
+declare
+    v_vector public.vector := p_vector::public.vector;
+begin
+    if not (p_anyway or tenantry.remembers(p_tenant, p_subject)) then
+        return;
+    end if;
+    return query
+    select m.tenant_id, m.memory_id, m.subject_id, m.value->>'text', m.created_at, m.updated_at,
+           case when m.embedding_model = p_model and public.vector_dims(m.embedding) = public.vector_dims(v_vector)
+                then m.embedding operator(public.<=>) v_vector end as distance
+      from tenantry.memories m
+     where m.tenant_id = p_tenant and coalesce(m.subject_id, '') in ('', p_subject) and m.namespace = '{memories}'
+     order by distance nulls last, m.updated_at desc, m.memory_id limit p_limit;
+end $$;
+
 CREATE FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) RETURNS boolean
     LANGUAGE plpgsql
     AS $$
@@ -1359,6 +1393,14 @@ begin
     return exists (select from tenantry.audit_events e
                     where e.tenant_id = p_tenant and e.event_id = (p_event->>'event_id')::uuid
                       and e.attributes = p_event->'attributes');
+end $$;
+
+CREATE FUNCTION tenantry.remembers(p_tenant text, p_subject text) RETURNS boolean
+    LANGUAGE plpgsql STABLE
+    AS $$
+begin
+    return coalesce((select s.enabled from tenantry.memory_switches s
+                      where s.tenant_id = p_tenant and s.subject_id = p_subject), true);
 end $$;
 
 CREATE FUNCTION tenantry.renew_ingestion(p_document uuid, p_holder uuid, p_lease_seconds double precision, p_came_on boolean) RETURNS boolean
@@ -1714,6 +1756,37 @@ CREATE TABLE tenantry.documents (
 
 ALTER TABLE ONLY tenantry.documents FORCE ROW LEVEL SECURITY;
 
+CREATE TABLE tenantry.memories (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    memory_id uuid NOT NULL,
+    subject_id text,
+    namespace text[] DEFAULT '{memories}'::text[] NOT NULL,
+    key text NOT NULL,
+    value jsonb NOT NULL,
+    embedding_model text DEFAULT ''::text NOT NULL,
+    embedding public.vector,
+    thread_id uuid,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT memories_subject_id_check CHECK ((subject_id <> ''::text)),
+    CONSTRAINT memories_tenant_id_check CHECK ((tenant_id <> ''::text)),
+    CONSTRAINT memories_value_check CHECK ((jsonb_typeof(value) = 'object'::text))
+);
+ALTER TABLE ONLY tenantry.memories ALTER COLUMN embedding SET STORAGE MAIN;
+
+ALTER TABLE ONLY tenantry.memories FORCE ROW LEVEL SECURITY;
+
+CREATE TABLE tenantry.memory_switches (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    subject_id text NOT NULL,
+    enabled boolean NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    CONSTRAINT memory_switches_subject_id_check CHECK ((subject_id <> ''::text)),
+    CONSTRAINT memory_switches_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+
+ALTER TABLE ONLY tenantry.memory_switches FORCE ROW LEVEL SECURITY;
+
 CREATE TABLE tenantry.passages (
     tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
     passage_id uuid NOT NULL,
@@ -1936,6 +2009,12 @@ ALTER TABLE ONLY tenantry.document_texts
 ALTER TABLE ONLY tenantry.documents
     ADD CONSTRAINT documents_pkey PRIMARY KEY (tenant_id, document_id);
 
+ALTER TABLE ONLY tenantry.memories
+    ADD CONSTRAINT memories_pkey PRIMARY KEY (tenant_id, memory_id);
+
+ALTER TABLE ONLY tenantry.memory_switches
+    ADD CONSTRAINT memory_switches_pkey PRIMARY KEY (tenant_id, subject_id);
+
 ALTER TABLE ONLY tenantry.passages
     ADD CONSTRAINT passages_pkey PRIMARY KEY (tenant_id, passage_id);
 
@@ -1983,6 +2062,8 @@ CREATE UNIQUE INDEX documents_by_content ON tenantry.documents USING btree (tena
 CREATE INDEX documents_not_word_listed ON tenantry.documents USING btree (tenant_id, document_id) WHERE (NOT word_listed);
 
 CREATE INDEX documents_recent ON tenantry.documents USING btree (tenant_id, created_at DESC, document_id DESC);
+
+CREATE UNIQUE INDEX memories_by_name ON tenantry.memories USING btree (tenant_id, COALESCE(subject_id, ''::text), namespace, key);
 
 CREATE UNIQUE INDEX passages_of_document ON tenantry.passages USING btree (tenant_id, document_id, ordinal);
 
@@ -2096,6 +2177,10 @@ ALTER TABLE tenantry.document_texts ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.documents ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE tenantry.memories ENABLE ROW LEVEL SECURITY;
+
+ALTER TABLE tenantry.memory_switches ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY operator_reads ON tenantry.audit_events FOR SELECT TO tenantry_operator USING (true);
 
 CREATE POLICY operator_reads ON tenantry.usage_events FOR SELECT TO tenantry_operator USING (true);
@@ -2115,6 +2200,10 @@ CREATE POLICY owner_erases ON tenantry.checkpoints TO tenantry_owner USING ((ten
 CREATE POLICY owner_erases ON tenantry.document_texts TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 CREATE POLICY owner_erases ON tenantry.documents TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
+
+CREATE POLICY owner_erases ON tenantry.memories TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
+
+CREATE POLICY owner_erases ON tenantry.memory_switches TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 CREATE POLICY owner_erases ON tenantry.passages TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
@@ -2153,6 +2242,10 @@ CREATE POLICY tenant_isolation ON tenantry.checkpoints TO tenantry_app USING ((t
 CREATE POLICY tenant_isolation ON tenantry.document_texts TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 CREATE POLICY tenant_isolation ON tenantry.documents TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.memories TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.memory_switches TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 CREATE POLICY tenant_isolation ON tenantry.passages TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
@@ -2345,6 +2438,9 @@ GRANT ALL ON FUNCTION tenantry.list_words(p_tenant text, p_anew boolean) TO tena
 REVOKE ALL ON FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.load_checkpoint(p_tenant text, p_thread text, p_ns text, p_id text) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.memory_of(p_tenant text, p_subject text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.memory_of(p_tenant text, p_subject text) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) TO tenantry_app;
 
@@ -2390,8 +2486,14 @@ GRANT ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_new
 REVOKE ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text, p_documents uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text, p_documents uuid[]) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.recall_memories(p_tenant text, p_subject text, p_model text, p_vector text, p_limit integer, p_anyway boolean) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.recall_memories(p_tenant text, p_subject text, p_model text, p_vector text, p_limit integer, p_anyway boolean) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.record_first(p_tenant text, p_event jsonb) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.remembers(p_tenant text, p_subject text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.remembers(p_tenant text, p_subject text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.renew_ingestion(p_document uuid, p_holder uuid, p_lease_seconds double precision, p_came_on boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.renew_ingestion(p_document uuid, p_holder uuid, p_lease_seconds double precision, p_came_on boolean) TO tenantry_app;
@@ -2451,6 +2553,10 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.checkpoints TO tenantry_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.document_texts TO tenantry_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.documents TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.memories TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.memory_switches TO tenantry_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.passages TO tenantry_app;
 

@@ -424,12 +424,14 @@ def test_tools_are_enabled_configured_and_disabled(shop: Shop) -> None:
         items = shop.get("/v1/tools", token).json()["items"]
         return {each["name"]: each["enabled"] for each in items}
 
-    assert enabled() == {"current_time": True, "search_documents": True, "order_status": False}
+    memory = {"remember": True, "forget": True}
+    known = {"current_time": True, "search_documents": True, "order_status": False} | memory
+    assert enabled() == known
     shop.terminal.ok("tool", "enable", "--tenant", "lumen", "order_status")
     shop.terminal.ok("tool", "disable", "--tenant", "lumen", "current_time")
     setting = "support_email=help@lumen.example"
     shop.terminal.ok("tool", "configure", "--tenant", "lumen", "order_status", setting)
-    decided = {"current_time": False, "search_documents": True, "order_status": True}
+    decided = known | {"current_time": False, "order_status": True}
     within_a_second(lambda: enabled() == decided)
     listed = shop.terminal.json("tool", "list", "--tenant", "lumen")
     assert {each["name"]: each["enabled"] for each in listed} == decided

@@ -54,6 +54,7 @@ def tools(tenant):
 '''
 TOOLS = ("explode", "sleep", "whose", "govern")
 BUILT_INS = ["current_time", "search_documents"]
+WITH_MEMORY = [*BUILT_INS, "remember", "forget"]
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +91,8 @@ class TestOffer:
             async with product.client(tenant) as client:
                 await answer(client)
             shown[tenant] = tools_shown(product.model.chat_requests[-1])
-        assert shown["acme"] == shown["globex"] == BUILT_INS
-        assert shown["equipped"] == [*BUILT_INS, "explode", "sleep", "whose"]
+        assert (shown["acme"], shown["globex"]) == (WITH_MEMORY, BUILT_INS)
+        assert shown["equipped"] == [*WITH_MEMORY, "explode", "sleep", "whose"]
 
     async def test_a_tool_with_a_scope_is_for_who_has_it(self, product: House) -> None:
         async with product.client("equipped", "boss", Role.ADMIN) as boss:
@@ -113,13 +114,13 @@ class TestOffer:
                 await answer(client)
                 return tools_shown(product.model.chat_requests[-1])
 
-            assert await shown() == BUILT_INS
+            assert await shown() == WITH_MEMORY
             async with admin_of(product) as admin:
                 admin.enable_tool(tenant, "whose", enabled=True)
                 admin.enable_tool(tenant, "current_time", enabled=False)
 
             async def changed() -> bool:
-                return await shown() == ["search_documents", "whose"]
+                return await shown() == ["search_documents", "remember", "forget", "whose"]
 
             await eventually(changed, 1)
 

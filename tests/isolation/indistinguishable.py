@@ -167,6 +167,7 @@ async def _one_of_each(boss: httpx.AsyncClient, number: int) -> dict[str, str]:
     await boss.put(OF_USER.format(subject=subject), json={"limits": {"user_tokens_per_day": 9}})
     api_key = await boss.post("/v1/keys", json={"subject": "robot"})
     made = await boss.post("/v1/assistants", json={"slug": f"a{number}", **TONE})
+    memory = await boss.post("/v1/memories", json={"text": f"Door {number} is open."})
     thread = said.json()["thread_id"]
     return {
         "thread": thread,
@@ -174,6 +175,7 @@ async def _one_of_each(boss: httpx.AsyncClient, number: int) -> dict[str, str]:
         "idempotency_key": key,
         "cursor": cursor_at(UUID(thread)),
         "document": document.json()["document_id"],
+        "memory": memory.json()["memory_id"],
         "key": api_key.json()["key_id"],
         "subject": subject,
         "assistant": made.json()["assistant_id"],

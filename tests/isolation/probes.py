@@ -58,6 +58,7 @@ OF_USER = "/v1/limits/users/{subject}"
 OF_THREAD = "/v1/threads/{thread_id}"
 OF_ASSISTANT = "/v1/assistants/{assistant_id}"
 TONE = {"content": {"tone": "dry"}}
+OF_MEMORY = "/v1/memories/{memory_id}"
 HI = {"message": "Hi"}
 RESUME = {"resume": {"decisions": [{"type": "approve"}]}}
 PROBES = [
@@ -89,6 +90,9 @@ PROBES = [
     Probe("GET", f"{OF_DOCUMENT}/passages", "query", "corpus", "tenant"),
     Probe("PUT", OF_CORPUS, "path", "corpus_id", "tenant"),
     Probe("DELETE", OF_CORPUS, "path", "corpus_id", "tenant"),
+    Probe("GET", "/v1/memories", "query", "cursor", "cursor"),
+    Probe("PATCH", OF_MEMORY, "path", "memory_id", "memory", {"text": "Mine"}),
+    Probe("DELETE", OF_MEMORY, "path", "memory_id", "memory"),
     Probe("GET", "/v1/limits/users", "query", "cursor", "subject"),
     Probe("PUT", OF_USER, "path", "subject", "subject", {"limits": {"user_burst": None}}),
     Probe("DELETE", OF_USER, "path", "subject", "subject"),

@@ -33,7 +33,7 @@ AT_ONCE = 24
 THREADS = [str(UUID(int=number, version=4)) for number in range(2)]  # the same for all
 SUBJECT = "delivery of the ordered chairs"  # every document is about it
 ORDERS = "order_id,customer,item,status,expected_delivery\nA-1,{word},chair,sent,{word}\n"
-OF_LISTS = ("threads", "documents", "keys", "audit", "assistants")
+OF_LISTS = ("threads", "documents", "keys", "audit", "assistants", "memories")
 SLUGS = ("clerk", "judge")  # the same for all
 
 Operation = Callable[["Guest"], Awaitable[httpx.Response]]
@@ -80,7 +80,7 @@ class Guest:
             return
         found = response.json()
         for item in [found, *found.get("items", [])]:
-            for kind in ("run_id", "document_id", "key_id", "assistant_id"):
+            for kind in ("run_id", "document_id", "key_id", "assistant_id", "memory_id"):
                 if id_ := item.get(kind):
                     known = self.ids.setdefault(kind, [])
                     known.append(id_)
@@ -179,6 +179,11 @@ async def _change(guest: Guest) -> httpx.Response:
     return await guest.client.patch(f"/v1/threads/{guest.thread}", json=body)
 
 
+async def _rephrase(guest: Guest) -> httpx.Response:
+    body = {"text": guest.text()}
+    return await guest.client.patch(f"/v1/memories/{guest.id_of('memory_id')}", json=body)
+
+
 async def _export(guest: Guest) -> httpx.Response:
     params = {"format": guest.dice.choice(["json", "markdown"])}
     return await guest.client.get(f"/v1/threads/{guest.thread}/export", params=params)
@@ -213,6 +218,10 @@ OPERATIONS: dict[str, tuple[int, Operation]] = {  # with how often, of about 100
     "thread, export": (2, _export),
     "thread, search": (2, lambda g: g.client.get("/v1/threads", params={"query": SUBJECT})),
     "thread, delete": (2, lambda g: g.client.delete(f"/v1/threads/{g.thread}")),
+    "memory, new": (3, lambda g: g.client.post("/v1/memories", json={"text": g.text()})),
+    "memory, search": (2, lambda g: g.client.get("/v1/memories", params={"query": SUBJECT})),
+    "memory, change": (1, _rephrase),
+    "memory, delete": (1, lambda g: g.client.delete(f"/v1/memories/{g.id_of('memory_id')}")),
     "run": (4, lambda g: g.client.get(f"/v1/runs/{g.id_of('run_id')}")),
     "document": (4, lambda g: g.client.get(f"/v1/documents/{g.id_of('document_id')}")),
     "document, delete": (
@@ -319,7 +328,7 @@ def equip(
     settings = {"orders_file": str(orders), "support_email": f"{word}@example.com"}
     said = {name: str(value) for name, value in limits.items()}
     with control(product.stores.owner()) as admin:
-        admin.put_plan(new_plan(PlanId(plan), {**said, "tools": "all"}))
+        admin.put_plan(new_plan(PlanId(plan), {**said, "tools": "all", "memories": "100"}))
         admin.create_tenant(tenant, f"{word} Ltd", PlanId(plan))
         admin.set_preferences(tenant, {"persona": f"You know {word}."})
         admin.enable_tool(tenant, "order_status", enabled=True)

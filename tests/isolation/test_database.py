@@ -38,6 +38,8 @@ TENANT_TABLES = (
     "checkpoints",
     "document_texts",
     "documents",
+    "memories",
+    "memory_switches",
     "passages",
     "runs",
     "staged_passages",
@@ -87,6 +89,8 @@ ROWS = {
     "user_preferences": "subject_id, says) values (%(id)s, '{}'",
     "word_lists": "word, segment, block, passages, passage_ids, weights)"
     " values ('secret', 1, 0, 1, array[%(id)s::uuid], '{1}'",
+    "memories": "memory_id, subject_id, key, value) values (%(id)s, 'alice', 'k', '{}'",
+    "memory_switches": "subject_id, enabled) values (%(id)s, true",
     "usage_events": "event_id, meter, quantity, subject_id) values (%(id)s, 'runs', 1, 'alice'",
     "audit_events": "event_id, actor, subject_id, action, outcome)"
     " values (%(id)s, 'key', 'alice', 'act', 'allowed'",

@@ -64,6 +64,7 @@ OF_CORPUS = "/v1/corpora/{corpus_id}/subscription"
 OF_THREAD = "/v1/threads/{thread_id}"
 OF_ASSISTANT = "/v1/assistants/{assistant_id}"
 TONE, FIRST = {"content": {"tone": "acmecanary"}}, {"version": 1}
+OF_MEMORY = "/v1/memories/{memory_id}"
 FILE = {"file": ("door.txt", b"What stands behind a door.")}
 
 
@@ -103,6 +104,13 @@ DOORS = [
     Door("PUT", OF_CORPUS, Scope.SETTINGS_WRITE, "corpus_id"),
     Door("DELETE", OF_CORPUS, Scope.SETTINGS_WRITE, "corpus_id"),
     Door("POST", "/v1/search", Scope.SEARCH, json={"query": "doors"}),
+    Door("POST", "/v1/memories", Scope.THREADS_WRITE, json={"text": "Behind the door"}),
+    Door("GET", "/v1/memories", Scope.THREADS_READ),
+    Door("PATCH", OF_MEMORY, Scope.THREADS_WRITE, "memory_id", json={"text": "acmecanary door"}),
+    Door("DELETE", OF_MEMORY, Scope.THREADS_WRITE, "memory_id"),
+    Door("DELETE", "/v1/memories", Scope.THREADS_WRITE),
+    Door("GET", "/v1/memory", Scope.THREADS_READ),
+    Door("PUT", "/v1/memory", Scope.THREADS_WRITE, json={"enabled": True}),
     Door("GET", "/v1/tools", Scope.THREADS_READ),
     Door("GET", "/v1/quota", Scope.THREADS_READ),
     Door("GET", "/v1/usage", Scope.USAGE_READ),
@@ -172,6 +180,7 @@ async def acmes(product: House) -> dict[str, str]:
         upload = {"file": ("acmecanary.md", b"# acmecanary\n\nacmecanary doors")}
         document = (await boss.post("/v1/documents", files=upload)).json()
         key = (await boss.post("/v1/keys", json={"subject": "acmecanary"})).json()
+        memory = (await boss.post("/v1/memories", json={"text": "acmecanary doors"})).json()
         subject = f"user/{uuid4()}"
         await boss.put(OF_USER.format(subject=subject), json=LIMITS)
         made = await boss.post("/v1/assistants", json={"slug": "acmecanary", **TONE})
@@ -183,6 +192,7 @@ async def acmes(product: House) -> dict[str, str]:
         "run_id": said["run_id"],
         "document_id": document["document_id"],
         "key_id": key["key_id"],
+        "memory_id": memory["memory_id"],
         "subject": subject,
         "tenant_id": "acme",
         "corpus_id": "acme",

@@ -104,7 +104,7 @@ def test_a_user_with_odd_claims_is_nobody(damage: dict[str, object]) -> None:
 
 def test_every_node_of_the_agent_is_guarded() -> None:
     nothing: Any = None
-    agent = build_agent(Ports(OneTurn(RecordingTurn()), nothing, nothing, nothing, nothing))
+    agent = build_agent(Ports(OneTurn(RecordingTurn()), *[nothing] * 5))
     names = {name: node.runnable.afunc.__qualname__ for name, node in agent.nodes.items()}
     assert len(names) == 7
     assert set(names.values()) == {"guarded.<locals>.run"}

@@ -1,6 +1,8 @@
 """The model call fits the budget, or the answer ends."""
 
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
@@ -10,6 +12,10 @@ from graph.nodes.respond import OUT_OF_BUDGET, respond
 from graph.notes import notes_of
 from graph.state import NumberedPassage
 from server.breakers import Breakers
+from tenancy.ids import MemoryId
+from tenancy.memory import Memory, Recall, Recalled
+from tenancy.principal import Principal
+from tenancy.usage import Meter
 from tests.unit.graph.turn import RecordingTurn
 
 PASSAGES = [
@@ -37,11 +43,33 @@ class _NoTools:
         return []
 
 
-async def _respond(turn: RecordingTurn, answer: AIMessage) -> AIMessage:
+class _Diary:
+    """What is remembered of alice."""
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = texts
+        self.questions: list[str] = []
+
+    async def recall(self, principal: Principal, question: str, limit: int) -> Recalled:
+        self.questions.append(question)
+        now, own = datetime.now(UTC), principal.subject_id
+        found = [
+            Memory(principal.tenant_id, MemoryId(UUID(int=n)), own, text, now, now)
+            for n, text in enumerate(self.texts)
+        ]
+        return Recalled(found, "minilm", 3)
+
+
+NOTHING_KNOWN = _Diary()
+
+
+async def _respond(
+    turn: RecordingTurn, answer: AIMessage, memories: _Diary = NOTHING_KNOWN
+) -> AIMessage:
     state: Any = {"messages": [HumanMessage("q")], "passages": PASSAGES, "tools": []}
     toolboxes: Any = _NoTools()
     models: Any = _Models(answer)
-    update = await respond(state, turn, models=models, toolboxes=toolboxes)
+    update = await respond(state, turn, models=models, toolboxes=toolboxes, memories=memories)
     [message] = update["messages"]
     assert isinstance(message, AIMessage)
     return message
@@ -92,3 +120,31 @@ async def test_a_missing_figure_is_estimated() -> None:
 async def test_an_answer_holds_nothing_that_a_store_refuses() -> None:
     answer = await _respond(RecordingTurn(), AIMessage("a\0b\ud800c"))
     assert answer.text == "abc"
+
+
+async def test_a_run_recalls_once_and_pays_for_it() -> None:
+    turn, diary = RecordingTurn(memory=Recall.SOME), _Diary("likes tea")
+    for _ in range(2):
+        await _respond(turn, AIMessage("ok"), diary)
+    assert diary.questions == ["q"]
+    assert turn.usage == [(Meter.EMBEDDING_TOKENS, 3)]
+    assert [memory.text for memory in turn.recalled] == ["likes tea"]
+
+
+@pytest.mark.parametrize("memory", [Recall.OFF, Recall.EMPTY])
+async def test_where_nothing_is_remembered_nobody_is_asked(memory: Recall) -> None:
+    diary = _Diary("likes tea")
+    await _respond(RecordingTurn(memory=memory), AIMessage("ok"), diary)
+    assert diary.questions == []
+
+
+async def test_memories_count_for_the_budget_and_go_last() -> None:
+    turn = RecordingTurn(memory=Recall.SOME)
+    await _respond(turn, AIMessage("ok"), _Diary("x" * 400))
+    plain = RecordingTurn()
+    await _respond(plain, AIMessage("ok"))
+    assert turn.holds[0].tokens > plain.holds[0].tokens + 400
+    turn.holds.clear()
+    turn.affordable = lambda claim: claim.tokens < plain.holds[0].tokens - 1600
+    await _respond(turn, AIMessage("ok"), _Diary("x" * 400))
+    assert turn.steps == ["context"]

@@ -8,6 +8,7 @@ from graph.ports import NOTHING
 from tenancy.audit import Outcome
 from tenancy.component import ActorChain
 from tenancy.ids import PlanId, RunId, SubjectId, TenantId, ThreadId
+from tenancy.memory import Memory, Recall
 from tenancy.plan import Plan
 from tenancy.principal import MEMBER_SCOPES, Principal, Role
 from tenancy.quota import Claim
@@ -55,6 +56,8 @@ class RecordingTurn:
     calls: int = 0
     summary: Summary | None = None
     citable: set[int] = field(default_factory=set)
+    memory: Recall = Recall.OFF
+    recalled: list[Memory] = field(default_factory=list)
 
     @property
     def admitted(self) -> bool:
