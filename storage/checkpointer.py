@@ -8,7 +8,7 @@ run's lease, its usage and its audit events.
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import Any, cast
@@ -32,6 +32,7 @@ from psycopg_pool import AsyncConnectionPool
 
 from storage.cells import Cell, Cells
 from storage.durability import Buffer, Put, Rules, kind_of, must_commit
+from storage.hot import HotThreads, Trail
 from storage.ledger import dump
 from storage.postgres import ANSWER_SECONDS, STATEMENT_SECONDS, Pool, translated
 from storage.queries import call, query
@@ -74,6 +75,7 @@ class TenantPostgresSaver(AsyncPostgresSaver):
         self._rules: Rules | None = None
         self._lease: Lease | None = None
         self._record = TurnRecord()
+        self._hot = HotThreads()
         self._reset()
 
     def _reset(self) -> None:
@@ -83,6 +85,7 @@ class TenantPostgresSaver(AsyncPostgresSaver):
         self._paid: set[tuple[str, str]] = set()
         self._held = False
         self._owed = False
+        self._trail = Trail(read=False)
 
     def for_tenant(self, tenant_id: TenantId) -> "TenantPostgresSaver":
         """A write-through clone: reads, `update_state`, administration."""
@@ -98,6 +101,7 @@ class TenantPostgresSaver(AsyncPostgresSaver):
         clone = self.for_tenant(lease.tenant_id)
         clone._rules, clone._lease, clone._record = rules, lease, record
         clone._held = True
+        clone._trail = Trail(read=lease.new_thread)
         return clone
 
     @property
@@ -269,6 +273,15 @@ class TenantPostgresSaver(AsyncPostgresSaver):
             self._buffer = buffer.followed_by(self._buffer)
             self._record.put_back(record)
             raise
+        if lease is not None and not lease.new_thread:  # most threads have one turn only
+            self._trail.committed(rows, blobs)
+            if record.ending is not None:
+                await self._keep_hot()
+
+    async def _keep_hot(self) -> None:
+        row = self._trail.row()
+        if row is not None:
+            await self._hot.put(self._cell, self.tenant_id, row)
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """One checkpoint, the latest when the config names none.
@@ -281,6 +294,9 @@ class TenantPostgresSaver(AsyncPostgresSaver):
             return None  # this run made the thread a moment ago
         if self._buffer.holds(thread, namespace):
             await self.flush()
+        if (hot := await self._hot_row(thread, config)) is not None:
+            self._trail.found(hot)
+            return await self._load_checkpoint_tuple(cast("DictRow", hot))
         rows = await self._cell.call(
             call("get_checkpoint"),
             self.tenant_id,
@@ -297,7 +313,24 @@ class TenantPostgresSaver(AsyncPostgresSaver):
         require_own(self.tenant_id, row["tenant_ids"], "checkpoint")
         if row["checkpoint"]["v"] < 4 and row["parent_checkpoint_id"]:
             return await super().aget_tuple(config)  # pending sends of rows older than format 4
+        if not namespace:
+            self._trail.found(row)
         return await self._load_checkpoint_tuple(row)
+
+    async def forget_copy(self, tenant_id: TenantId, thread: str) -> None:
+        """Drop what Redis has of a thread that is deleted."""
+        await self._hot.forget(self._cells.for_tenant(tenant_id), tenant_id, thread)
+
+    async def _hot_row(self, thread: str, config: RunnableConfig) -> Mapping[str, Any] | None:
+        """The thread's latest checkpoint from Redis, before this run has written any."""
+        lease = self._lease
+        if lease is None or lease.checkpoint_id is None or self._puts:
+            return None
+        if config["configurable"].get("checkpoint_ns") or thread != str(lease.thread_id):
+            return None
+        if get_checkpoint_id(config) not in (None, lease.checkpoint_id):
+            return None
+        return await self._hot.get(self._cell, self.tenant_id, thread, lease.checkpoint_id)
 
     @asynccontextmanager
     async def _cursor(self, *, pipeline: bool = False) -> AsyncIterator[AsyncCursor[DictRow]]:

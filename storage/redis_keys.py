@@ -15,6 +15,7 @@ class Area(StrEnum):
     IDEMPOTENCY = "idempotency"
     REVOCATION = "revocation"
     THREADS = "threads"
+    HOT = "hot"
 
 
 def redis_key(tenant_id: TenantId, area: Area, id: str) -> str:

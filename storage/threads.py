@@ -135,6 +135,7 @@ class PostgresThreads:
             new_thread,
             speaking=_speaking(row, wanted),
             memory=Recall(row["memory"]),
+            checkpoint_id=row["checkpoint_id"],
         )
 
     async def renew(self, lease: Lease) -> bool:
@@ -327,6 +328,7 @@ class PostgresThreads:
             await conn.execute(query("delete_checkpoints"), {"thread_id": str(thread_id)})
             await conn.execute(query("delete_thread"), {"thread_id": thread_id})
             await insert_events(conn, audit=[audit])
+        await self._saver.forget_copy(principal.tenant_id, str(thread_id))
 
     def _as(self, principal: Principal) -> AbstractAsyncContextManager[TenantConnection]:
         return self._cells.for_tenant(principal.tenant_id).as_tenant(principal.tenant_id)

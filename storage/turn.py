@@ -27,6 +27,7 @@ class Lease:
     new_thread: bool
     speaking: Speaking = field(default_factory=Speaking, compare=False)
     memory: Recall = Recall.OFF
+    checkpoint_id: str | None = None  # the latest, if nothing waits on it
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,9 @@
 
 -- call: open_run
 -- Finds or makes the thread, takes its lease, inserts the run, and says who speaks in it and whether it recalls.
-select o.*, case when o.outcome = 'opened' then tenantry.memory_of(%(tenant_id)s, %(subject_id)s) end as memory
+select o.*, case when o.outcome = 'opened' then tenantry.memory_of(%(tenant_id)s, %(subject_id)s) end as memory,
+       case when o.outcome = 'opened' and not %(new_thread)s
+            then tenantry.settled_checkpoint(%(tenant_id)s, %(thread_id)s::text) end as checkpoint_id
   from tenantry.open_run_as(tenantry.enter(%(tenant_id)s, %(seal)s), %(run_id)s, %(thread_id)s, %(new_thread)s,
     %(subject_id)s, %(sees_all)s, %(lease_seconds)s, %(idempotency_key)s, %(digest)s,
     %(assistant)s, %(draft)s, %(goes_on)s, %(universal)s::jsonb) o

@@ -1538,6 +1538,18 @@ CREATE FUNCTION tenantry.searchable(p_text text) RETURNS text
                 else p_text end
 $$;
 
+CREATE FUNCTION tenantry.settled_checkpoint(p_tenant text, p_thread text) RETURNS text
+    LANGUAGE plpgsql
+    AS $$
+declare
+    v_id text := (select max(c.checkpoint_id) from tenantry.checkpoints c
+                   where c.tenant_id = p_tenant and c.thread_id = p_thread and c.checkpoint_ns = '');
+begin
+    perform from tenantry.checkpoint_writes w
+      where w.tenant_id = p_tenant and w.thread_id = p_thread and w.checkpoint_ns = '' and w.checkpoint_id = v_id;
+    return case when not found then v_id end;
+end $$;
+
 CREATE FUNCTION tenantry.store_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) RETURNS void
     LANGUAGE plpgsql
     AS $$
@@ -2515,6 +2527,9 @@ GRANT ALL ON FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_ve
 
 REVOKE ALL ON FUNCTION tenantry.searchable(p_text text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.searchable(p_text text) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.settled_checkpoint(p_tenant text, p_thread text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.settled_checkpoint(p_tenant text, p_thread text) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.store_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.store_turn(p_tenant text, p_thread uuid, p_run uuid, p_fence bigint, p_rows jsonb, p_blobs bytea[]) TO tenantry_app;

@@ -241,6 +241,11 @@ async def test_a_turn_on_an_old_thread_costs_one_read_more(
     await turn.run()
     await turn.end()
     assert trips == ["get_checkpoint", "commit_turn", "commit_turn"]
+    turn = await open_turn(threads, saver, first.graph, thread_id=first.lease.thread_id)
+    trips.clear()
+    await turn.run()
+    await turn.end()
+    assert trips == ["commit_turn", "commit_turn"]  # the copy in Redis is of the latest
 
 
 async def test_free_nodes_cost_no_commit(
