@@ -21,6 +21,7 @@ os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"  # before langgraph is imported
 
 import orjson
 
+from knowledge.embedders import Embedders
 from knowledge.ingest import Library
 from knowledge.ports import Embedded
 from server.ingestion import Ingestor
@@ -76,7 +77,7 @@ class Instant:
 
 
 def _ingestor(cells: Cells) -> Ingestor:
-    library = Library(Instant(), PostgresDocuments(cells))
+    library = Library(Embedders(Instant()), PostgresDocuments(cells))
     return Ingestor(PostgresIngestion(cells, lease_seconds=LEASE_SECONDS), library)
 
 

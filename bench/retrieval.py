@@ -24,6 +24,7 @@ from langchain_core.embeddings import Embeddings
 from langchain_postgres.v2.hybrid_search_config import HybridSearchConfig, reciprocal_rank_fusion
 
 from knowledge.embed import MiniLmEmbedder
+from knowledge.embedders import Embedders
 from knowledge.search import Search
 from server.stores import Stores
 from storage.cells import Cells
@@ -157,7 +158,7 @@ class Trial:
     def __init__(self, corpus: Corpus, cells: Cells, stores: Stores, embedder: MiniLmEmbedder):
         self.corpus = corpus
         self._documents = PostgresDocuments(cells)
-        self._search = Search(embedder, self._documents, NoCorpora())
+        self._search = Search(Embedders(embedder), self._documents, NoCorpora())
         self._stores = stores
         self._embedder = embedder
         document = document_of(corpus.tenant)

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from uuid import uuid4, uuid5
 
+from knowledge.embedders import Embedders
 from knowledge.media import base_name, media_type_of
 from knowledge.parse import Parsed, parse, title_of
 from knowledge.pieces import Piece
-from knowledge.ports import Documents, Embedded, Embedder
+from knowledge.ports import Documents, Embedded
 from knowledge.split import split
 from tenancy.document import Document, DocumentStatus, NewPassage, Upload
 from tenancy.errors import Invalid, PayloadTooLarge, QuotaExceeded
@@ -38,8 +39,8 @@ class Reading:
 class Library:
     """Takes files in."""
 
-    def __init__(self, embedder: Embedder, documents: Documents) -> None:
-        self._embedder = embedder
+    def __init__(self, embedders: Embedders, documents: Documents) -> None:
+        self._embedders = embedders
         self._documents = documents
         self._readers = asyncio.Semaphore(_READERS)
 
@@ -62,25 +63,25 @@ class Library:
         if twin := await self._documents.find_by_content(tenant_id, digest):
             return twin, False
         parsed, pieces = await self._parse(upload, max_pages)
-        embedded = await self._embedder.embed([piece.text for piece in pieces])
+        embedder = await self._embedders.of(tenant_id)
+        embedded = await embedder.embed([piece.text for piece in pieces])
         document = _document(upload, parsed, digest, passages=len(pieces))
         stored = await self._documents.add(
             tenant_id,
             document,
             _passages(document.document_id, pieces, embedded.vectors),
-            embedding_model=self._embedder.model,
+            embedding_model=embedder.model,
             subject_id=subject_id,
-            usage=_usage(document, subject_id, self._embedder.model, embedded.tokens),
+            usage=_usage(document, subject_id, embedder.model, embedded.tokens),
             max_documents=max_documents,
             max_bytes=max_bytes,
             text=parsed.text,
         )
         return stored, stored.document_id == document.document_id
 
-    @property
-    def embedding_model(self) -> str:
-        """The model that passages are embedded with."""
-        return self._embedder.model
+    async def embedding_model(self, tenant_id: TenantId) -> str:
+        """The model that a tenant's passages are embedded with."""
+        return (await self._embedders.of(tenant_id)).model
 
     async def announce(self, upload: Upload) -> Document:
         """The document that a file will be, by what can be said without reading it.
@@ -110,9 +111,9 @@ class Library:
         title = title_of(upload.title) or parsed.title or UNTITLED
         return Reading(title, parsed.media_type, parsed.text, passages)
 
-    async def embed(self, texts: Sequence[str]) -> Embedded:
+    async def embed(self, texts: Sequence[str], model: str) -> Embedded:
         """Vectors of some passages; raises `ModelFailed` or `ModelTimeout`."""
-        return await self._embedder.embed(texts)
+        return await self._embedders.named(model).embed(texts)
 
     async def _parse(self, upload: Upload, max_pages: int) -> tuple[Parsed, list[Piece]]:
         async with self._readers:

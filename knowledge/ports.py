@@ -87,6 +87,14 @@ class PassageIndex(Protocol):
         ...
 
 
+class Served(Protocol):
+    """Knows what searches of a tenant look through."""
+
+    async def has_model(self, tenant_id: TenantId, embedding_model: str) -> bool:
+        """Whether documents of the tenant that are ready have vectors of this model."""
+        ...
+
+
 class Corpora(Protocol):
     """Knows the shared corpora."""
 

@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 
+from knowledge.embedders import Embedders
 from knowledge.fusion import fused
 from knowledge.neighbours import Excerpt, excerpts
 from knowledge.plaintext import clean
-from knowledge.ports import Corpora, Embedder, PassageIndex
+from knowledge.ports import Corpora, PassageIndex
 from tenancy.document import Found, Neighbour, Passage
 from tenancy.errors import Unavailable, require_own
 from tenancy.ids import PassageId, TenantId
@@ -23,8 +24,8 @@ _END_CHARACTERS = 500  # MiniLM reads about 1,000; pasted text has its question 
 class Search:
     """Finds passages by meaning and by word: a tenant's own, and of corpora it subscribes to."""
 
-    def __init__(self, embedder: Embedder, index: PassageIndex, corpora: Corpora) -> None:
-        self._embedder = embedder
+    def __init__(self, embedders: Embedders, index: PassageIndex, corpora: Corpora) -> None:
+        self._embedders = embedders
         self._index = index
         self._corpora = corpora
 
@@ -38,16 +39,16 @@ class Search:
         """
         question = _question(query)
         if not question or limit < 1:
-            return Found((), self._embedder.model, 0)
-        embedded = await self._embedder.embed([question])
-        asked = _Asked(question, embedded.vectors[0], self._embedder.model, limit, within)
+            return Found((), self._embedders.current.model, 0)
+        asked = _Asked(self._embedders, question, limit, within)
+        own_model = await asked.embed_for(tenant_id)
         corpora = await self._corpora.subscribed(tenant_id)
         own, *lent = await asyncio.gather(
             self._passages_of(tenant_id, asked),
             *(self._lent(tenant_id, each, asked) for each in corpora),
         )
         passages = fused([own, *lent], limit) if any(lent) else own
-        return Found(passages, self._embedder.model, embedded.tokens)
+        return Found(passages, own_model, asked.tokens)
 
     async def surround(
         self, tenant_id: TenantId, passages: Sequence[Passage], distance: int
@@ -67,11 +68,12 @@ class Search:
         return excerpts(passages, around, distance)
 
     async def _passages_of(self, tenant_id: TenantId, asked: "_Asked") -> Sequence[Passage]:
+        model = await asked.embed_for(tenant_id)
         passages = await self._index.search(
             tenant_id,
             asked.question,
-            asked.vector,
-            embedding_model=asked.model,
+            asked.vectors[model],
+            embedding_model=model,
             limit=asked.limit,
             within=asked.within,
         )
@@ -90,13 +92,25 @@ class Search:
         return [replace(each, tenant_id=tenant_id, corpus_id=corpus_id) for each in found]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Asked:
+    """A question, and its vector by each model that has been needed so far."""
+
+    embedders: Embedders
     question: str
-    vector: Sequence[float]
-    model: str
     limit: int
     within: SearchFilter | None
+    vectors: dict[str, Sequence[float]] = field(default_factory=dict)
+    tokens: int = 0
+
+    async def embed_for(self, tenant_id: TenantId) -> str:
+        """The model of a tenant's passages; from now on the question has its vector."""
+        embedder = await self.embedders.of(tenant_id)
+        if embedder.model not in self.vectors:
+            embedded = await embedder.embed([self.question])
+            self.vectors[embedder.model] = embedded.vectors[0]
+            self.tokens += embedded.tokens
+        return embedder.model
 
 
 def _question(query: str) -> str:

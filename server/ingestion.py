@@ -1,14 +1,14 @@
 """Reads files in the background: a job of each tenant in turn, a slice of it at a time."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import structlog
 
 from knowledge.ingest import Library, embedding_usage
 from server.ingestion_metrics import tell_ingestions
-from storage.ingestion import Kept, PostgresIngestion
+from storage.ingestion import PostgresIngestion
 from tenancy.document import Document, Ingestion, Upload
 from tenancy.errors import Failure, LeaseLost, ModelFailed, Refusal, Unavailable
 from tenancy.ids import SubjectId, TenantId
@@ -64,7 +64,7 @@ class Ingestor:
             tenant_id,
             document,
             upload,
-            embedding_model=self._library.embedding_model,
+            embedding_model=await self._library.embedding_model(tenant_id),
             subject_id=subject_id,
             max_documents=max_documents,
             max_bytes=max_bytes,
@@ -145,15 +145,16 @@ class Ingestor:
             await self.jobs.drop(job)
             return
         async with self._renewing(job):
-            if kept.staged_for != self._library.embedding_model:
-                await self._stage(job, kept.upload)
-            done = await self._embed_slice(job, kept)
+            model = await self._library.embedding_model(job.tenant_id)
+            if kept.staged_for != model:
+                await self._stage(job, kept.upload, model)
+            done = await self._embed_slice(job, kept.subject_id, model)
         if not done:
             await self.jobs.put_back(job, tries=0)
             return
         await self.jobs.finish(job, await self.jobs.staged(job))
 
-    async def _stage(self, job: Ingestion, upload: Upload) -> None:
+    async def _stage(self, job: Ingestion, upload: Upload, model: str) -> None:
         await self.jobs.begin(job)
         max_pages = await self._pages_for(job.tenant_id)
         read = await self._library.read(upload, job.document_id, max_pages=max_pages)
@@ -163,24 +164,19 @@ class Ingestor:
             title=read.title,
             media_type=read.media_type,
             text=read.text,
-            embedding_model=self._library.embedding_model,
+            embedding_model=model,
         )
 
-    async def _embed_slice(self, job: Ingestion, kept: Kept) -> bool:
+    async def _embed_slice(self, job: Ingestion, subject_id: SubjectId, model: str) -> bool:
         """Embed some batches; whether none is left."""
         for _ in range(SLICE_BATCHES):
             batch = await self.jobs.unembedded(job, BATCH_PASSAGES)
             if not batch:
                 return True
-            await self._embed(job, kept.subject_id, [*batch], [*batch.values()])
+            embedded = await self._library.embed([*batch.values()], model)
+            usage = embedding_usage(subject_id, model, embedded.tokens)
+            await self.jobs.keep(job, [*batch], embedded.vectors, usage)
         return not await self.jobs.unembedded(job, 1)
-
-    async def _embed(
-        self, job: Ingestion, subject_id: SubjectId, ordinals: Sequence[int], texts: Sequence[str]
-    ) -> None:
-        embedded = await self._library.embed(texts)
-        usage = embedding_usage(subject_id, self._library.embedding_model, embedded.tokens)
-        await self.jobs.keep(job, ordinals, embedded.vectors, usage)
 
     @asynccontextmanager
     async def _renewing(self, job: Ingestion) -> AsyncIterator[None]:

@@ -34,10 +34,13 @@ class DeploymentModels:
             name: _endpoint(settings, where, Watch(name, pressure, observed))
             for name, where in _places(settings).items()
         }
-        offline = settings.embedding_model == OFFLINE_EMBEDDINGS or not settings.has_endpoint
+        named = (settings.embedding_model, settings.former_embedding_model)
+        offline = OFFLINE_EMBEDDINGS in named or not settings.has_endpoint
         self._minilm = MiniLmEmbedder() if offline else None
         self._offline = OfflineChatModel(embed=_vectors_of(self._minilm)) if self._minilm else None
         self.embedder = self._embedder(settings.embedding_model)
+        former = settings.former_embedding_model
+        self.former = self._embedder(former) if former not in (None, self.embedder.model) else None
 
     def get(self, name: str) -> BaseChatModel:
         """The model called `name`; raises `ModelFailed` where it cannot be had."""

@@ -221,6 +221,11 @@ class Settings(BaseSettings):
         validation_alias=_named("TENANTRY_EMBEDDING_MODEL"),
         description=f"{OFFLINE_EMBEDDINGS}, or the name of an embedding model of the endpoint.",
     )
+    former_embedding_model: str | None = Field(
+        default=None,
+        validation_alias=_named("TENANTRY_FORMER_EMBEDDING_MODEL"),
+        description="What passages were embedded with before; searched until they are anew.",
+    )
     model_timeout: PositiveFloat = Field(
         default=60.0,
         allow_inf_nan=False,

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from graph.agent import Ports, build_agent
+from knowledge.embedders import Embedders
 from knowledge.ingest import Library
 from knowledge.memories import Memories
 from knowledge.search import Search
@@ -101,8 +102,9 @@ def build_services(
     slots = ModelSlots(most=settings.model_slots)
     models = models or DeploymentModels(settings, pressure=slots.pressed, observed=slots.observed)
     documents, ledger = PostgresDocuments(cells), PostgresLedger(cells)
-    library = Library(models.embedder, documents)
-    search = Search(models.embedder, documents, control)
+    embedders = Embedders(models.embedder, models.former, documents)
+    library = Library(embedders, documents)
+    search = Search(embedders, documents, control)
     remembered = PostgresMemories(cells)
     memories = Memories(models.embedder, remembered)
     components = Components.of(parse_deployment(settings.deployment), settings.component_keys)

@@ -98,6 +98,12 @@ class PostgresDocuments:
         )
         return [_passage(row) for row in rows]
 
+    async def has_model(self, tenant_id: TenantId, embedding_model: str) -> bool:
+        """Whether documents of the tenant that are ready have vectors of this model."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            row = await conn.fetch_one(query("has_model"), {"model": embedding_model})
+        return bool(row and row["found"])
+
     async def neighbours(
         self, tenant_id: TenantId, passage_ids: Sequence[PassageId], distance: int
     ) -> Sequence[Neighbour]:

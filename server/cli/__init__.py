@@ -27,6 +27,7 @@ COMMANDS = (
     "indexes",
     "knowledge",
     "corpora",
+    "embeddings",
     "toolbelt",
     "talking",
     "threads",

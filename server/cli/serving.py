@@ -61,11 +61,11 @@ def worker(
     once: Annotated[bool, typer.Option("--once", help="One round, then exit.")] = False,
     data_dir: DataDir = None,
 ) -> None:
-    """Keep the deployment in shape: indexes for large tenants."""
-    with stores_for(data_dir) as (_, stores):
+    """Keep the deployment in shape: indexes of large tenants, vectors, counters."""
+    with stores_for(data_dir) as (settings, stores):
         from server.worker import run_worker
 
-        run_worker(stores, once=once)
+        run_worker(stores, settings, once=once)
 
 
 @app.command("doctor")

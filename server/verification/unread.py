@@ -9,6 +9,7 @@ from psycopg.errors import InsufficientPrivilege
 from server.verification.rivals import Rival
 from server.verification.world import World
 from storage.documents import document_row, place_of
+from storage.postgres import TenantConnection
 from storage.queries import query
 from tenancy.document import Document, DocumentStatus, NewPassage
 from tenancy.ids import DocumentId, PassageId, SubjectId
@@ -27,7 +28,7 @@ async def plant_unread(here: World, rival: Rival) -> None:
         status=DocumentStatus.QUEUED,
         created_at=datetime.now(UTC),
     )
-    row = document_row(document, SubjectId("verify"), here.services.library.embedding_model)
+    row = document_row(document, SubjectId("verify"), here.services.models.embedder.model)
     name = f"{rival.canary('name of an upload')}.txt"
     upload = {"name": name, "title": None, "media_type": None, "content": content}
     staged = NewPassage(PassageId(uuid4()), 0, rival.canary("staged passage"), ())
@@ -38,5 +39,14 @@ async def plant_unread(here: World, rival: Rival) -> None:
             await conn.execute(query("add_upload"), of | upload)
             await conn.execute(query("stage_passages"), of | place_of([staged]))
             await conn.execute(query("list_words"), {"anew": True})
+            await _plant_vectors(here, conn, rival)
     except InsufficientPrivilege:
         here.observer.found("table documents", "a tenant may not store what is its own")
+
+
+async def _plant_vectors(here: World, conn: TenantConnection, rival: Rival) -> None:
+    """Store a vector of a model to come, by the name of which it is recognised."""
+    model = {"former": here.services.models.embedder.model, "model": rival.canary("next model")}
+    for row in await conn.fetch(query("list_unrenewed"), {**model, "after": None, "limit": 1}):
+        vector = {"ids": [row["passage_id"]], "vectors": ["[1]"]}
+        await conn.execute(query("keep_next_vectors"), {**model, **vector})

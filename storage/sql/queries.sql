@@ -720,3 +720,50 @@ select tenantry.remembers(%(tenant_id)s, %(subject_id)s) as enabled
 insert into tenantry.memory_switches (tenant_id, subject_id, enabled)
 values (%(tenant_id)s, %(subject_id)s, %(enabled)s)
 on conflict (tenant_id, subject_id) do update set enabled = excluded.enabled, updated_at = now()
+
+-- query: has_model
+-- Whether ready documents of the tenant have vectors of a model.
+select exists (select from tenantry.documents
+                where tenant_id = %(tenant_id)s and embedding_model = %(model)s and status = 'ready') as found
+
+-- query: list_unrenewed
+-- Passages with vectors of the former model, from one on, that have none of the next one yet.
+select p.passage_id, p.body from tenantry.passages p
+ where p.tenant_id = %(tenant_id)s and p.embedding_model = %(former)s
+   and (%(after)s::uuid is null or p.passage_id > %(after)s)
+   and not exists (select from tenantry.next_vectors v
+                    where v.tenant_id = p.tenant_id and v.passage_id = p.passage_id and v.embedding_model = %(model)s)
+ order by p.passage_id limit %(limit)s
+
+-- query: keep_next_vectors
+-- Stores vectors of the next model; of a passage that is gone meanwhile, none.
+insert into tenantry.next_vectors (tenant_id, passage_id, embedding_model, embedding)
+select p.tenant_id, p.passage_id, %(model)s, v.embedding::public.vector
+  from unnest(%(ids)s::uuid[], %(vectors)s::text[]) as v(passage_id, embedding)
+  join tenantry.passages p on p.tenant_id = %(tenant_id)s and p.passage_id = v.passage_id
+on conflict (tenant_id, passage_id) do update
+    set embedding_model = excluded.embedding_model, embedding = excluded.embedding
+
+-- query: renew_passages
+-- Gives some passages their next vectors.
+with part as (
+    delete from tenantry.next_vectors v
+     where v.tenant_id = %(tenant_id)s
+       and v.passage_id in (select n.passage_id from tenantry.next_vectors n
+                             where n.tenant_id = %(tenant_id)s limit %(limit)s)
+    returning v.passage_id, v.embedding_model, v.embedding
+)
+update tenantry.passages p set embedding_model = part.embedding_model, embedding = part.embedding
+  from part where p.tenant_id = %(tenant_id)s and p.passage_id = part.passage_id
+
+-- query: renew_documents
+-- Says that the tenant's documents have the next model.
+update tenantry.documents set embedding_model = %(model)s
+ where tenant_id = %(tenant_id)s and embedding_model = %(former)s and status = 'ready'
+
+-- query: count_renewed
+-- How many passages of the former model the tenant has, and of how many the next vector is there.
+select (select count(*) from tenantry.passages
+         where tenant_id = %(tenant_id)s and embedding_model = %(former)s) as passages,
+       (select count(*) from tenantry.next_vectors
+         where tenant_id = %(tenant_id)s and embedding_model = %(model)s) as done

@@ -1799,6 +1799,17 @@ CREATE TABLE tenantry.memory_switches (
 
 ALTER TABLE ONLY tenantry.memory_switches FORCE ROW LEVEL SECURITY;
 
+CREATE TABLE tenantry.next_vectors (
+    tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
+    passage_id uuid NOT NULL,
+    embedding_model text NOT NULL,
+    embedding public.vector NOT NULL,
+    CONSTRAINT next_vectors_tenant_id_check CHECK ((tenant_id <> ''::text))
+);
+ALTER TABLE ONLY tenantry.next_vectors ALTER COLUMN embedding SET STORAGE MAIN;
+
+ALTER TABLE ONLY tenantry.next_vectors FORCE ROW LEVEL SECURITY;
+
 CREATE TABLE tenantry.passages (
     tenant_id text DEFAULT tenantry.current_tenant() NOT NULL,
     passage_id uuid NOT NULL,
@@ -2027,6 +2038,9 @@ ALTER TABLE ONLY tenantry.memories
 ALTER TABLE ONLY tenantry.memory_switches
     ADD CONSTRAINT memory_switches_pkey PRIMARY KEY (tenant_id, subject_id);
 
+ALTER TABLE ONLY tenantry.next_vectors
+    ADD CONSTRAINT next_vectors_pkey PRIMARY KEY (tenant_id, passage_id);
+
 ALTER TABLE ONLY tenantry.passages
     ADD CONSTRAINT passages_pkey PRIMARY KEY (tenant_id, passage_id);
 
@@ -2161,6 +2175,9 @@ ALTER TABLE ONLY tenantry.assistant_versions
 ALTER TABLE ONLY tenantry.document_texts
     ADD CONSTRAINT document_texts_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY tenantry.next_vectors
+    ADD CONSTRAINT next_vectors_tenant_id_passage_id_fkey FOREIGN KEY (tenant_id, passage_id) REFERENCES tenantry.passages(tenant_id, passage_id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY tenantry.passages
     ADD CONSTRAINT passages_tenant_id_document_id_fkey FOREIGN KEY (tenant_id, document_id) REFERENCES tenantry.documents(tenant_id, document_id) ON DELETE CASCADE;
 
@@ -2193,6 +2210,8 @@ ALTER TABLE tenantry.memories ENABLE ROW LEVEL SECURITY;
 
 ALTER TABLE tenantry.memory_switches ENABLE ROW LEVEL SECURITY;
 
+ALTER TABLE tenantry.next_vectors ENABLE ROW LEVEL SECURITY;
+
 CREATE POLICY operator_reads ON tenantry.audit_events FOR SELECT TO tenantry_operator USING (true);
 
 CREATE POLICY operator_reads ON tenantry.usage_events FOR SELECT TO tenantry_operator USING (true);
@@ -2216,6 +2235,8 @@ CREATE POLICY owner_erases ON tenantry.documents TO tenantry_owner USING ((tenan
 CREATE POLICY owner_erases ON tenantry.memories TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 CREATE POLICY owner_erases ON tenantry.memory_switches TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
+
+CREATE POLICY owner_erases ON tenantry.next_vectors TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
 CREATE POLICY owner_erases ON tenantry.passages TO tenantry_owner USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK (false);
 
@@ -2258,6 +2279,8 @@ CREATE POLICY tenant_isolation ON tenantry.documents TO tenantry_app USING ((ten
 CREATE POLICY tenant_isolation ON tenantry.memories TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 CREATE POLICY tenant_isolation ON tenantry.memory_switches TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
+
+CREATE POLICY tenant_isolation ON tenantry.next_vectors TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
 CREATE POLICY tenant_isolation ON tenantry.passages TO tenantry_app USING ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant))) WITH CHECK ((tenant_id = ( SELECT tenantry.current_tenant() AS current_tenant)));
 
@@ -2572,6 +2595,8 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.documents TO tenantry_app;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.memories TO tenantry_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.memory_switches TO tenantry_app;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.next_vectors TO tenantry_app;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE tenantry.passages TO tenantry_app;
 

@@ -40,6 +40,7 @@ TENANT_TABLES = (
     "documents",
     "memories",
     "memory_switches",
+    "next_vectors",
     "passages",
     "runs",
     "staged_passages",
@@ -81,6 +82,7 @@ ROWS = {
     "document_texts": "document_id, body) values (%(id)s, 'secret'",
     "passages": "passage_id, document_id, ordinal, body, embedding_model, embedding)"
     " values (%(id)s, %(id)s, 0, 'secret', 'm', '[1,0]'",
+    "next_vectors": "passage_id, embedding_model, embedding) values (%(id)s, 'secret', '[1,0]'",
     "staged_passages": "passage_id, document_id, ordinal, body) values (%(id)s, %(id)s, 0, 'x'",
     "uploads": "document_id, name, content) values (%(id)s, 'secret', ''",
     "assistants": "assistant_id, slug, draft) values (%(id)s::uuid, %(id)s::text, '{}'",

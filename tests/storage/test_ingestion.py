@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from knowledge.embedders import Embedders
 from knowledge.ingest import Library
 from knowledge.ports import Embedded
 from server.ingestion import BATCH_PASSAGES, MAX_DEATHS, SLICE_BATCHES, Ingestor
@@ -50,7 +51,7 @@ def tiny() -> Tiny:
 
 def ingestor(cells: Cells, tiny: Tiny, lease_seconds: float = 30) -> Ingestor:
     """What one process has."""
-    library = Library(tiny, PostgresDocuments(cells))
+    library = Library(Embedders(tiny), PostgresDocuments(cells))
     jobs = PostgresIngestion(cells, lease_seconds=lease_seconds)
     return Ingestor(jobs, library, back_off_seconds=0)
 

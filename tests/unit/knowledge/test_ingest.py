@@ -8,6 +8,7 @@ from uuid import uuid4, uuid5
 
 import pytest
 
+from knowledge.embedders import Embedders
 from knowledge.ingest import MAX_UPLOAD_BYTES, Library
 from knowledge.ports import Embedded
 from tenancy.document import Document, DocumentStatus, NewPassage, Upload
@@ -75,7 +76,7 @@ def shelf() -> Shelf:
 
 
 async def add(shelf: Shelf, upload: Upload, tenant: TenantId = ACME) -> tuple[Document, bool]:
-    return await Library(Tiny(), shelf).add(tenant, ALICE, upload, max_documents=50)
+    return await Library(Embedders(Tiny()), shelf).add(tenant, ALICE, upload, max_documents=50)
 
 
 async def test_a_file_is_stored_with_its_passages_and_its_cost(shelf: Shelf) -> None:

@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from knowledge.embedders import Embedders
 from knowledge.fusion import fused
 from knowledge.ports import Embedded
 from knowledge.search import Search
@@ -62,7 +63,7 @@ class Ports:
 
 async def test_the_tenants_passages_are_found_with_the_querys_vector() -> None:
     ports = Ports()
-    found = await Search(ports, ports, ports).search(ACME, " How long?\0 ", 5)
+    found = await Search(Embedders(ports), ports, ports).search(ACME, " How long?\0 ", 5)
     assert found == Found([PASSAGE], "tiny", 7)
     assert ports.texts == ["How long?"]
     assert ports.asked == [(ACME, "How long?", [1.0, 0.0], "tiny", 5, None)]
@@ -70,15 +71,15 @@ async def test_the_tenants_passages_are_found_with_the_querys_vector() -> None:
 
 async def test_a_filter_reaches_the_index() -> None:
     ports, within = Ports(), SearchFilter(media_types=["text/plain"])
-    await Search(ports, ports, ports).search(ACME, "How long?", 5, within)
+    await Search(Embedders(ports), ports, ports).search(ACME, "How long?", 5, within)
     assert ports.asked == [(ACME, "How long?", [1.0, 0.0], "tiny", 5, within)]
 
 
 async def test_neighbours_are_asked_for_what_was_found() -> None:
     ports = Ports()
-    [made] = await Search(ports, ports, ports).surround(ACME, [PASSAGE], 2)
+    [made] = await Search(Embedders(ports), ports, ports).surround(ACME, [PASSAGE], 2)
     assert (made.passage, made.text) == (PASSAGE, "found")
-    assert await Search(ports, ports, ports).surround(ACME, [], 2) == []
+    assert await Search(Embedders(ports), ports, ports).surround(ACME, [], 2) == []
     assert ports.asked == [(ACME, PASSAGE.passage_id, 2)]
 
 
@@ -86,19 +87,21 @@ async def test_anothers_neighbour_is_a_breach() -> None:
     ports = Ports()
     ports.owner = TenantId("globex")
     with pytest.raises(IsolationBreach):
-        await Search(ports, ports, ports).surround(ACME, [PASSAGE], 1)
+        await Search(Embedders(ports), ports, ports).surround(ACME, [PASSAGE], 1)
 
 
 @pytest.mark.parametrize(("query", "limit"), [("", 5), (" \0\n", 5), ("How long?", 0)])
 async def test_nothing_asked_costs_nothing(query: str, limit: int) -> None:
     ports = Ports()
-    assert await Search(ports, ports, ports).search(ACME, query, limit) == Found((), "tiny", 0)
+    assert await Search(Embedders(ports), ports, ports).search(ACME, query, limit) == Found(
+        (), "tiny", 0
+    )
     assert ports.asked == []
 
 
 async def test_of_a_long_query_both_ends_are_read() -> None:
     ports = Ports()
-    await Search(ports, ports, ports).search(ACME, f"First{'x' * 30_000}last?", 5)
+    await Search(Embedders(ports), ports, ports).search(ACME, f"First{'x' * 30_000}last?", 5)
     assert len(ports.texts[0]) < 1100
     assert ports.texts[0].startswith("First")
     assert ports.texts[0].endswith("last?")
@@ -107,10 +110,12 @@ async def test_of_a_long_query_both_ends_are_read() -> None:
 async def test_a_corpus_is_asked_as_itself_and_lends_what_it_has() -> None:
     ports = Ports()
     ports.corpora = [LAW, AWAY]
-    found = await Search(ports, ports, ports).search(ACME, "How long?", 5)
+    found = await Search(Embedders(ports), ports, ports).search(ACME, "How long?", 5)
     assert [asked[0] for asked in ports.asked] == [ACME, LAW, AWAY]
     assert {each.tenant_id for each in found.passages} == {ACME}
-    await Search(ports, ports, ports).surround(ACME, [PASSAGE, replace(PASSAGE, corpus_id=LAW)], 1)
+    await Search(Embedders(ports), ports, ports).surround(
+        ACME, [PASSAGE, replace(PASSAGE, corpus_id=LAW)], 1
+    )
     assert [asked[0] for asked in ports.asked[-2:]] == [ACME, LAW]
 
 
@@ -119,7 +124,7 @@ async def test_a_search_that_answers_with_anothers_passage_is_a_breach(of: Tenan
     ports = Ports()
     ports.corpora, ports.answers = [LAW], {of: TenantId("globex")}
     with pytest.raises(IsolationBreach):
-        await Search(ports, ports, ports).search(ACME, "How long?", 5)
+        await Search(Embedders(ports), ports, ports).search(ACME, "How long?", 5)
 
 
 def passage(distance: float | None, word: float | None) -> Passage:
