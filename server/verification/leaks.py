@@ -24,7 +24,7 @@ from server.refusal import BadCredential
 from server.stores import Stores
 from server.verification import leaky, world
 from server.verification.proxies import Forgetful, Telling
-from storage import postgres, quota_scripts
+from storage import hot, postgres, quota_scripts
 from storage.directory import Directory
 from storage.documents import PostgresDocuments
 from storage.keys import PostgresKeys
@@ -335,6 +335,7 @@ LEAKS: dict[str, Leak] = {
     "a cache of answers without the tenant": replaced(respond, "ask", kept_by_question),
     "a prompt without its tenant": replaced(prompts, "system_prompt", nameless),
     "keys in Redis without the tenant": replaced(quota_scripts, "redis_key", one_key_for_all),
+    "copies of threads without the tenant": replaced(hot, "redis_key", one_key_for_all),
     "a stranger is whoever came last": replaced(Authenticator, "authenticate", the_last_one),
     "a proxy that caches by path": behind(Forgetful),
     "a header in base64": behind(Telling.by(lambda body: base64.b64encode(body).decode())),
