@@ -32,16 +32,20 @@ TAKE_THE_TIME = (
     "storage.documents",
     "graph.notes",
     "knowledge.ingest",
+    "knowledge.memories",
     "tools.builtin",
 )
 TAKE_IDS = (
     "server.services.uuid4",
     "server.runs.uuid4",
     "server.api_keys.uuid4",
+    "server.routes.assistants.uuid4",
     "server.routes.threads.uuid4",
     "server.routes.search.uuid4",
     "graph.answers.uuid4",
     "knowledge.ingest.uuid4",
+    "knowledge.memories.uuid4",
+    "storage.memories.uuid4",
     "langchain_core.callbacks.manager.uuid7",
 )
 
