@@ -1,8 +1,18 @@
 """Which documents a search looks into, as a client says it."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AwareDatetime, Field, StrictBool, StrictFloat, StrictInt
+from pydantic import (
+    AwareDatetime,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
+from pydantic_core import PydanticCustomError
 
 from server.routes.wire import Body, JsonUUID, Text
 from tenancy.ids import DocumentId
@@ -17,6 +27,7 @@ from tenancy.search_filter import (
 MAX_DOCUMENTS = 100
 MAX_MEDIA_TYPES = 20
 MAX_VALUES = 50
+FORMS = f'must be text, a number, true, false, {{"in": [1 to {MAX_VALUES}]}} or {{"exists": true}}'
 
 JsonScalar = Text | StrictBool | StrictInt | StrictFloat
 Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
@@ -36,6 +47,17 @@ class Exists(Body):
     exists: bool
 
 
+def _one_reason(value: Any, parse: ValidatorFunctionWrapHandler) -> Any:
+    """One reason for what is none of the forms, not one for each of them."""
+    try:
+        return parse(value)
+    except ValidationError:
+        raise PydanticCustomError("condition", FORMS) from None
+
+
+Wanted = Annotated[JsonScalar | In | Exists, WrapValidator(_one_reason)]
+
+
 class FilterBody(Body):
     """All that is given must hold."""
 
@@ -47,8 +69,8 @@ class FilterBody(Body):
     ) = None
     created_from: Instant | None = None
     created_before: Instant | None = None
-    metadata: Annotated[dict[Name, JsonScalar | In | Exists], Field(max_length=MAX_METADATA)] = (
-        Field(default_factory=dict)
+    metadata: Annotated[dict[Name, Wanted], Field(max_length=MAX_METADATA)] = Field(
+        default_factory=dict
     )
 
     def parsed(self) -> SearchFilter:

@@ -136,6 +136,16 @@ class TestFilters:
         assert any(field in error["field"] for error in response.json()["errors"])
 
 
+    @pytest.mark.parametrize("wanted", [None, ["x"], {"gt": 1}, {"in": []}, {"in": [{}]}])
+    async def test_a_condition_of_no_known_form_is_refused_with_one_reason(
+        self, client: httpx.AsyncClient, wanted: Any
+    ) -> None:
+        body = {"query": "x", "filter": metadata(a=wanted)}
+        [error] = (await client.post("/v1/search", json=body)).json()["errors"]
+        assert error["field"] == "filter.metadata.a"
+        assert error["message"].startswith("must be text, a number")
+
+
 class TestAnswers:
     async def test_a_passage_says_where_it_stands(self, client: httpx.AsyncClient) -> None:
         found = await search(
