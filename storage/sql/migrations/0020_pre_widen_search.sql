@@ -118,7 +118,8 @@ create function tenantry.rank_by_word(p_tenant text, p_question text, p_document
     language plpgsql set plan_cache_mode = force_custom_plan as $$
 #variable_conflict use_column
 declare
-    few     constant int := 5000;
+    few     constant int := 5000;  -- passages: lists of so few save nothing
+    many    constant int := 10000; -- the worker lists the words of so many: until then, all words count alike
     v_known float8 := (select sum(d.passages) from tenantry.documents d
                         where d.tenant_id = p_tenant and (p_documents is null or d.document_id = any(p_documents)));
     v_all   constant text[] := tsvector_to_array(to_tsvector('english', tenantry.searchable(p_question)));
@@ -138,7 +139,7 @@ begin
              order by ts_rank(p.lexemes, v_any, 1) desc, p.passage_id limit 200);
         return query select * from tenantry.rank_by_list(p_tenant, v_all, v_new, p_documents);
         return;
-    elsif v_known > few then
+    elsif v_known > many then
         return query
         select p.passage_id, ts_rank(p.lexemes, v_any, 1)::float8 as score from tenantry.passages p
          where p.tenant_id = p_tenant and p.lexemes @@ v_any
