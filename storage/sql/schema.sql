@@ -1478,7 +1478,7 @@ end $$;
 
 CREATE FUNCTION tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit integer, p_filter jsonb) RETURNS TABLE(tenant_id text, passage_id uuid, document_id uuid, title text, body text, score double precision, path text[], page integer, start_offset integer, end_offset integer, ordinal integer, distance double precision, distance_rank integer, word_score double precision, word_rank integer)
     LANGUAGE plpgsql
-    SET plan_cache_mode TO 'force_generic_plan'
+    SET plan_cache_mode TO 'force_custom_plan'
     SET "hnsw.ef_search" TO '100'
     SET "hnsw.iterative_scan" TO 'strict_order'
     AS $_$

@@ -191,14 +191,14 @@ end $$;
 
 -- The passages of the tenant, or of its documents that a filter lets through, that are nearest to a question by meaning
 -- and by word, and why each is: its distance and score, and its places by both. Few ranks of a list say most: a small
--- constant of the fusion (Cormack et al., SIGIR '09) tells the first from the tenth. What is executed as text is planned for
--- its values whatever the plan cache mode: only so is an index of the tenant's own used.
+-- constant of the fusion (Cormack et al., SIGIR '09) tells the first from the tenth. Planned for its
+-- tenant each time: the plan for the average one reads all passages of a large one to find ten.
 create function tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit int,
                                          p_filter jsonb)
     returns table (tenant_id text, passage_id uuid, document_id uuid, title text, body text, score float8,
                    path text[], page int, start_offset int, end_offset int, ordinal int,
                    distance float8, distance_rank int, word_score float8, word_rank int)
-    language plpgsql set plan_cache_mode = force_generic_plan set hnsw.ef_search = 100
+    language plpgsql set plan_cache_mode = force_custom_plan set hnsw.ef_search = 100
     set hnsw.iterative_scan = strict_order as $$
 #variable_conflict use_column
 declare
