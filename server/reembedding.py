@@ -89,8 +89,10 @@ async def progress_of(
 async def _with(
     stores: Stores, settings: Settings, use: Callable[[Reembedder], Awaitable[T]]
 ) -> T | None:
+    if settings.former_embedding_model is None:
+        return None
     models = DeploymentModels(settings)
-    if models.former is None:
+    if models.former is None:  # the two settings name one model
         await models.aclose()
         return None
     cells = Cells(
