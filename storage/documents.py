@@ -10,6 +10,7 @@ from storage.cells import Cells
 from storage.ledger import insert_events
 from storage.postgres import Row, TenantConnection
 from storage.queries import call, query
+from storage.vectors import vector_text
 from tenancy.audit import AuditEvent
 from tenancy.document import (
     Document,
@@ -90,7 +91,7 @@ class PostgresDocuments:
             tenant_id,
             {
                 "query": query,
-                "vector": orjson.dumps(list(vector)).decode(),
+                "vector": vector_text(vector),
                 "model": embedding_model,
                 "limit": limit,
                 "filter": None if within is None or within.is_empty else _filter(within),
@@ -228,7 +229,7 @@ def _rows(
     return {
         "document_id": document_id,
         "embedding_model": embedding_model,
-        "vectors": [orjson.dumps(list(p.vector)).decode() for p in passages],
+        "vectors": [vector_text(p.vector) for p in passages],
         **place_of(passages),
     }
 

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-import orjson
-
 from storage.cells import Cells
 from storage.documents import document_row, find_twin, place_of, refuse_over
 from storage.ledger import insert_events
 from storage.postgres import Row, TenantConnection, repeated, translated
 from storage.queries import Query, query
+from storage.vectors import vector_text
 from tenancy.audit import AuditEvent
 from tenancy.document import Document, DocumentStatus, Ingestion, NewPassage, Upload
 from tenancy.errors import Conflict, LeaseLost, NotFound
@@ -175,7 +174,7 @@ class PostgresIngestion:
     ) -> None:
         """Store vectors and what they cost: no death makes anybody pay for them again."""
         of = _of(job.document_id)
-        rows = {"ordinals": [*ordinals], "vectors": [_vector(each) for each in vectors]}
+        rows = {"ordinals": [*ordinals], "vectors": [vector_text(each) for each in vectors]}
         async with self._holding(job, came_on=True) as conn:
             await conn.execute(query("keep_vectors"), of | rows)
             await conn.execute(query("come_on"), of | {"passages": len(ordinals)})
@@ -249,10 +248,6 @@ class PostgresIngestion:
 
 def _of(document_id: UUID) -> dict[str, Any]:
     return {"document_id": document_id}
-
-
-def _vector(vector: Sequence[float]) -> str:
-    return orjson.dumps(list(vector)).decode()
 
 
 def _upload(document_id: DocumentId, upload: Upload) -> dict[str, Any]:

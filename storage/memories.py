@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
-import orjson
-
 from storage.cells import Cells
 from storage.ledger import insert_events
 from storage.postgres import Row, TenantConnection
 from storage.queries import call, query
+from storage.vectors import vector_text
 from tenancy.audit import AuditEvent
 from tenancy.errors import Conflict, NotFound, QuotaExceeded
 from tenancy.ids import MemoryId, SubjectId, TenantId, ThreadId
@@ -74,7 +73,7 @@ class PostgresMemories:
             {
                 "subject_id": subject_id,
                 "model": embedding_model,
-                "vector": None if vector is None else _vector(vector),
+                "vector": None if vector is None else vector_text(vector),
                 "limit": limit,
                 "anyway": anyway,
             },
@@ -193,12 +192,8 @@ def _row(memory: NewMemory) -> dict[str, Any]:
         "key": memory.key,
         "text": memory.text,
         "model": memory.embedding_model,
-        "vector": _vector(memory.vector),
+        "vector": vector_text(memory.vector),
     }
-
-
-def _vector(vector: Sequence[float]) -> str:
-    return orjson.dumps(list(vector)).decode()
 
 
 def _memory(row: Row) -> Memory:

@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import orjson
-
 from storage.cells import Cells
 from storage.queries import query
+from storage.vectors import vector_text
 from tenancy.ids import PassageId, TenantId
 
 AT_ONCE = 2_000  # passages of one statement, within its time limit
@@ -44,7 +43,7 @@ class PostgresReembedding:
 
     async def keep(self, tenant_id: TenantId, vectors: Mapping[PassageId, Sequence[float]]) -> None:
         """Store new vectors; no search sees them yet."""
-        texts = [orjson.dumps(list(vector)).decode() for vector in vectors.values()]
+        texts = [*map(vector_text, vectors.values())]
         params = {**self._models, "ids": [*vectors], "vectors": texts}
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
             await conn.execute(query("keep_next_vectors"), params)
