@@ -135,7 +135,6 @@ class TestFilters:
         assert response.status_code == 422
         assert any(field in error["field"] for error in response.json()["errors"])
 
-
     @pytest.mark.parametrize("wanted", [None, ["x"], {"gt": 1}, {"in": []}, {"in": [{}]}])
     async def test_a_condition_of_no_known_form_is_refused_with_one_reason(
         self, client: httpx.AsyncClient, wanted: Any
