@@ -1,4 +1,4 @@
--- Statements of the owner role: what operators do from a terminal. Named and described like queries.sql.
+-- Statements of the owner role: what operators do from a terminal.
 
 -- query: seed_plan
 -- Stores a plan unless there is one of that name.

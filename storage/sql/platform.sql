@@ -1,4 +1,4 @@
--- Statements of the operator role: what operators do over HTTP. Named and described like queries.sql.
+-- Statements of the operator role: what operators do over HTTP.
 
 -- query: list_tenants
 -- Tenants by id, from one on.

@@ -1,0 +1,79 @@
+-- What is remembered of persons and tenants.
+
+-- call: recall_memories
+-- The memories of a person and its tenant nearest to a question; without one the latest.
+select * from tenantry.recall_memories(tenantry.enter(%(tenant_id)s, %(seal)s), %(subject_id)s, %(model)s, %(vector)s, %(limit)s, %(anyway)s)
+
+-- query: lock_memories
+-- One writer of a person's memories, or of a tenant's own, at a time: their number is limited.
+select pg_advisory_xact_lock(hashtextextended(%(tenant_id)s || '/' || coalesce(%(subject_id)s, ''), 18))
+
+-- query: count_other_memories
+-- How many memories there are beside the one of this key.
+select count(*) as memories from tenantry.memories
+ where tenant_id = %(tenant_id)s and coalesce(subject_id, '') = coalesce(%(subject_id)s, '')
+   and namespace = '{memories}' and key <> %(key)s
+
+-- query: put_memory
+-- Stores a memory; one that says the same is written anew.
+insert into tenantry.memories (tenant_id, memory_id, subject_id, key, value, embedding_model, embedding, thread_id)
+values (%(tenant_id)s, %(memory_id)s, %(subject_id)s, %(key)s, jsonb_build_object('text', %(text)s::text), %(model)s,
+        %(vector)s::public.vector, %(thread_id)s)
+on conflict (tenant_id, coalesce(subject_id, ''), namespace, key) do update
+    set value = excluded.value, embedding_model = excluded.embedding_model, embedding = excluded.embedding,
+        thread_id = excluded.thread_id, updated_at = now()
+returning tenant_id, memory_id, subject_id, value->>'text' as text, created_at, updated_at
+
+-- query: list_memories
+-- The memories of a person and of its tenant, latest first, from a cursor on.
+select tenant_id, memory_id, subject_id, value->>'text' as text, created_at, updated_at
+  from tenantry.memories
+ where tenant_id = %(tenant_id)s and coalesce(subject_id, '') in ('', %(subject_id)s) and namespace = '{memories}'
+   and (%(after_id)s::uuid is null or (created_at, memory_id) < (%(after_time)s, %(after_id)s::uuid))
+ order by created_at desc, memory_id desc limit %(limit)s
+
+-- query: find_memory
+-- A memory that a person may see.
+select tenant_id, memory_id, subject_id, value->>'text' as text, created_at, updated_at
+  from tenantry.memories
+ where tenant_id = %(tenant_id)s and memory_id = %(memory_id)s
+   and coalesce(subject_id, '') in ('', %(subject_id)s) and namespace = '{memories}'
+
+-- query: change_memory
+-- Gives a memory another text; nothing when another one says that already.
+update tenantry.memories m
+   set key = %(key)s, value = jsonb_build_object('text', %(text)s::text), embedding_model = %(model)s,
+       embedding = %(vector)s::public.vector, updated_at = now()
+ where m.tenant_id = %(tenant_id)s and m.memory_id = %(memory_id)s
+   and coalesce(m.subject_id, '') in ('', %(subject_id)s) and m.namespace = '{memories}'
+   and not exists (select from tenantry.memories o
+                    where o.tenant_id = m.tenant_id and coalesce(o.subject_id, '') = coalesce(m.subject_id, '')
+                      and o.namespace = m.namespace and o.key = %(key)s and o.memory_id <> m.memory_id)
+returning tenant_id, memory_id, subject_id, value->>'text' as text, created_at, updated_at
+
+-- query: delete_memory
+-- Deletes a memory that a person may see.
+delete from tenantry.memories
+ where tenant_id = %(tenant_id)s and memory_id = %(memory_id)s
+   and coalesce(subject_id, '') in ('', %(subject_id)s) and namespace = '{memories}'
+
+-- query: delete_own_memory
+-- Deletes a person's own memory by its id or by what it says.
+delete from tenantry.memories
+ where tenant_id = %(tenant_id)s and subject_id = %(subject_id)s and namespace = '{memories}'
+   and (memory_id::text = %(named)s or key = %(key)s)
+returning memory_id
+
+-- query: delete_own_memories
+-- Deletes everything that is remembered of a person.
+delete from tenantry.memories where tenant_id = %(tenant_id)s and subject_id = %(subject_id)s
+
+-- query: get_memory_switch
+-- Whether a person lets itself be remembered.
+select tenantry.remembers(%(tenant_id)s, %(subject_id)s) as enabled
+
+-- query: put_memory_switch
+-- Says whether a person lets itself be remembered.
+insert into tenantry.memory_switches (tenant_id, subject_id, enabled)
+values (%(tenant_id)s, %(subject_id)s, %(enabled)s)
+on conflict (tenant_id, subject_id) do update set enabled = excluded.enabled, updated_at = now()
