@@ -144,7 +144,7 @@ async def _in_process(
     data_dir: Path | None,
 ) -> AsyncIterator[tuple[str, dict[str, Any]]]:
     from server.cli.rooms import as_subject, known_tenant, services_for
-    from server.runs import RunRequest
+    from server.execution import RunRequest
 
     async with services_for(data_dir) as services:
         known = await known_tenant(services.directory, tenant)

@@ -9,10 +9,10 @@ from fastapi.responses import StreamingResponse
 from pydantic import Field, model_validator
 
 from server.access import ScopedRoute, needs
+from server.execution import LiveRun, RunRequest
 from server.problems import problem_of, response_of
 from server.routes.decisions import Resume
 from server.routes.wire import Body, Caller, JsonUUID, Message, Rooms, Text, reply
-from server.runs import LiveRun, RunRequest
 from server.services import Services
 from tenancy.errors import Invalid, QuotaExceeded, TenantryError
 from tenancy.fairness import Priority

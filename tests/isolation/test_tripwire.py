@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from langchain_core.messages import ToolMessage
 
+from server.execution import RunRequest
 from server.metrics import REGISTRY
-from server.runs import RunRequest
 from storage.queries import call, query
 from tenancy.document import Passage
 from tenancy.ids import DocumentId, PassageId, TenantId
