@@ -18,7 +18,7 @@ from tenancy.errors import Invalid, PayloadTooLarge, QuotaExceeded
 from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
 from tenancy.plan import UNLIMITED
 from tenancy.quota import Period, period_end
-from tenancy.usage import Meter, UsageEvent, usage_event_id
+from tenancy.usage import embedding_usage
 
 MAX_UPLOAD_BYTES = 25 * 1024 * 1024
 _READERS = 2  # files read at once: the threads they take are also those that resolve host names
@@ -72,7 +72,14 @@ class Library:
             _passages(document.document_id, pieces, embedded.vectors),
             embedding_model=embedder.model,
             subject_id=subject_id,
-            usage=_usage(document, subject_id, embedder.model, embedded.tokens),
+            usage=embedding_usage(
+                document.document_id,
+                "document",
+                model=embedder.model,
+                tokens=embedded.tokens,
+                subject_id=subject_id,
+                at=document.created_at,
+            ),
             max_documents=max_documents,
             max_bytes=max_bytes,
             text=parsed.text,
@@ -125,14 +132,6 @@ class Library:
         return await asyncio.to_thread(_digest, upload.data)
 
 
-def embedding_usage(subject_id: SubjectId, model: str, tokens: int) -> list[UsageEvent]:
-    """What embedding some passages cost."""
-    if tokens < 1:
-        return []
-    now, meter = datetime.now(UTC), Meter.EMBEDDING_TOKENS
-    return [UsageEvent(uuid4(), meter, tokens, model, None, subject_id, now)]
-
-
 def _digest(data: bytes) -> bytes:
     return sha256(data).digest()
 
@@ -183,11 +182,3 @@ def _passages(
         )
         for ordinal, (piece, vector) in enumerate(zip(pieces, vectors, strict=True))
     ]
-
-
-def _usage(document: Document, subject_id: SubjectId, model: str, tokens: int) -> list[UsageEvent]:
-    if tokens < 1:
-        return []
-    meter = Meter.EMBEDDING_TOKENS
-    event_id = usage_event_id(document.document_id, meter, "document")
-    return [UsageEvent(event_id, meter, tokens, model, None, subject_id, document.created_at)]

@@ -11,7 +11,7 @@ from tenancy.errors import Forbidden, Invalid, require_own
 from tenancy.ids import MemoryId, SubjectId, ThreadId
 from tenancy.memory import MAX_CHARACTERS, Memory, NewMemory, Recalled
 from tenancy.principal import Principal
-from tenancy.usage import Meter, UsageEvent, usage_event_id
+from tenancy.usage import UsageEvent, embedding_usage
 
 _QUESTION_CHARACTERS = 1000  # as much as MiniLM reads
 OFF = "Memory is off."
@@ -119,16 +119,19 @@ class Memories:
             raise Invalid("text", f"must have 1 to {MAX_CHARACTERS} characters")
         embedded, model = await self._embedder.embed([said]), self._embedder.model
         new = NewMemory(said, model, tuple(embedded.vectors[0]))
-        return new, embedding_usage(model, embedded.tokens, subject_id)
+        return new, memory_usage(model, embedded.tokens, subject_id)
 
 
-def embedding_usage(model: str, tokens: int, subject_id: SubjectId) -> list[UsageEvent]:
-    """What embedding outside a run consumed, as usage events: none or one."""
-    if not tokens:
-        return []
-    meter = Meter.EMBEDDING_TOKENS
-    event_id = usage_event_id(uuid4(), meter, "memory")
-    return [UsageEvent(event_id, meter, tokens, model, None, subject_id, datetime.now(UTC))]
+def memory_usage(model: str, tokens: int, subject_id: SubjectId) -> list[UsageEvent]:
+    """What embedding a memory, or a question to find some, consumed."""
+    return embedding_usage(
+        uuid4(),
+        "memory",
+        model=model,
+        tokens=tokens,
+        subject_id=subject_id,
+        at=datetime.now(UTC),
+    )
 
 
 def _require_own_person(principal: Principal, found: Sequence[Memory]) -> None:

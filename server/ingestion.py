@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import structlog
 
-from knowledge.ingest import Library, embedding_usage
+from knowledge.ingest import Library
 from server.ingestion_metrics import tell_ingestions
 from storage.ingestion import PostgresIngestion
 from tenancy.document import Document, Ingestion, Upload
 from tenancy.errors import Failure, LeaseLost, ModelFailed, Refusal, Unavailable
 from tenancy.ids import SubjectId, TenantId
 from tenancy.plan import UNLIMITED
+from tenancy.usage import embedding_usage
 
 log = structlog.get_logger()
 
@@ -174,7 +177,14 @@ class Ingestor:
             if not batch:
                 return True
             embedded = await self._library.embed([*batch.values()], model)
-            usage = embedding_usage(subject_id, model, embedded.tokens)
+            usage = embedding_usage(
+                uuid4(),
+                "document",
+                model=model,
+                tokens=embedded.tokens,
+                subject_id=subject_id,
+                at=datetime.now(UTC),
+            )
             await self.jobs.keep(job, [*batch], embedded.vectors, usage)
         return not await self.jobs.unembedded(job, 1)
 

@@ -52,6 +52,17 @@ def usage_event_id(source: UUID, meter: Meter, part: str) -> UUID:
     return uuid5(NAMESPACE, f"{source}/{part}/{meter.value}")
 
 
+def embedding_usage(
+    source: UUID, part: str, *, model: str, tokens: int, subject_id: SubjectId, at: datetime
+) -> list[UsageEvent]:
+    """What embedding outside a run consumed, as usage events: none or one."""
+    if not tokens:
+        return []
+    meter = Meter.EMBEDDING_TOKENS
+    event_id = usage_event_id(source, meter, part)
+    return [UsageEvent(event_id, meter, tokens, model, None, subject_id, at)]
+
+
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """Tokens of one or more model calls, as the provider counted them."""

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from knowledge.memories import embedding_usage
+from knowledge.memories import memory_usage
 from server.access import ScopedRoute, needs
 from server.routes.wire import (
     LIMIT,
@@ -143,7 +143,7 @@ async def _switch(caller: Principal, rooms: Services) -> Response:
 
 async def _nearest(query: str, limit: int, caller: Principal, rooms: Services) -> Response:
     found = await rooms.memories.search(caller, query, limit)
-    usage = embedding_usage(found.embedding_model, found.embedding_tokens, caller.subject_id)
+    usage = memory_usage(found.embedding_model, found.embedding_tokens, caller.subject_id)
     await rooms.ledger.record(caller.tenant_id, usage=usage)
     return reply({"items": [_item(each) for each in found.memories], "next_cursor": None})
 

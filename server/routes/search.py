@@ -13,7 +13,7 @@ from server.routes.filters import FilterBody
 from server.routes.wire import MAX_QUERY_CHARACTERS, Body, Caller, Rooms, Said, reply
 from tenancy.document import Found, Passage
 from tenancy.principal import Principal, Scope
-from tenancy.usage import Meter, UsageEvent, usage_event_id
+from tenancy.usage import UsageEvent, embedding_usage
 
 MAX_NEIGHBOURS = 3
 
@@ -36,8 +36,8 @@ async def search(body: SearchBody, caller: Caller, rooms: Rooms) -> Response:
     """The passages nearest to the query by meaning and by word, best first."""
     within = body.filter.parsed() if body.filter else None
     found = await rooms.search.search(caller.tenant_id, body.query, body.limit, within)
-    if found.embedding_tokens:
-        await rooms.ledger.record(caller.tenant_id, usage=[_usage(found, caller)])
+    if usage := _usage(found, caller):
+        await rooms.ledger.record(caller.tenant_id, usage=usage)
     if not body.neighbours:
         items = [_item(each, body) for each in found.passages]
     else:
@@ -50,16 +50,14 @@ async def search(body: SearchBody, caller: Caller, rooms: Rooms) -> Response:
     return reply({"items": items, "next_cursor": None})
 
 
-def _usage(found: Found, caller: Principal) -> UsageEvent:
-    meter = Meter.EMBEDDING_TOKENS
-    return UsageEvent(
-        usage_event_id(uuid4(), meter, "search"),
-        meter,
-        found.embedding_tokens,
-        found.embedding_model,
-        None,
-        caller.subject_id,
-        datetime.now(UTC),
+def _usage(found: Found, caller: Principal) -> list[UsageEvent]:
+    return embedding_usage(
+        uuid4(),
+        "search",
+        model=found.embedding_model,
+        tokens=found.embedding_tokens,
+        subject_id=caller.subject_id,
+        at=datetime.now(UTC),
     )
 
 
