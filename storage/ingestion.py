@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from storage.cells import Cells
-from storage.documents import document_row, find_twin, place_of, refuse_over
+from storage.document_room import find_twin, refuse_over
+from storage.document_rows import document_row, place_of
 from storage.ledger import insert_events
 from storage.postgres import Row, TenantConnection, repeated, translated
 from storage.queries import Query, query

@@ -8,7 +8,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from server.verification.rivals import Rival
 from server.verification.world import World
-from storage.documents import document_row, place_of
+from storage.document_rows import document_row, place_of
 from storage.postgres import TenantConnection
 from storage.queries import query
 from tenancy.document import Document, DocumentStatus, NewPassage

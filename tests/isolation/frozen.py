@@ -29,7 +29,7 @@ TAKE_THE_TIME = (
     "server.routes.chat",
     "server.routes.keys",
     "server.routes.search",
-    "storage.documents",
+    "storage.document_room",
     "graph.notes",
     "knowledge.ingest",
     "knowledge.memories",

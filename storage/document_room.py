@@ -1,0 +1,44 @@
+"""Whether a tenant has a document already, or room for one more."""
+
+from datetime import UTC, datetime
+
+from storage.document_rows import document_of
+from storage.postgres import TenantConnection
+from storage.queries import query
+from tenancy.document import Document, Stored
+from tenancy.errors import QuotaExceeded
+from tenancy.plan import UNLIMITED
+from tenancy.quota import Period, period_end
+
+
+async def find_twin(conn: TenantConnection, sha256: bytes) -> Document | None:
+    """The document with this content, if there is one."""
+    row = await conn.fetch_one(query("find_document_by_content"), {"sha256": sha256})
+    return document_of(row) if row else None
+
+
+async def refuse_over(
+    conn: TenantConnection, size: int, max_documents: int, max_bytes: int
+) -> None:
+    """Raise `QuotaExceeded` when one more, of so many bytes, would be too many or too much."""
+    if max_documents == max_bytes == UNLIMITED:
+        return
+    stored = await stored_by(conn)
+    if UNLIMITED != max_documents <= stored.documents:
+        raise _over("documents", f"{max_documents} documents")
+    if UNLIMITED != max_bytes < stored.size + size:
+        raise _over("document_bytes", f"{max_bytes} bytes of documents")
+
+
+async def stored_by(conn: TenantConnection) -> Stored:
+    """What the tenant's documents come to."""
+    row = await conn.fetch_one(query("count_documents"))
+    return Stored(row["documents"], row["size"]) if row else Stored(0, 0)
+
+
+def _over(meter: str, allowed: str) -> QuotaExceeded:
+    now = datetime.now(UTC)
+    # no period frees a document: tomorrow is as good a time to look again as any
+    pause = period_end(Period.DAY, now) - now
+    detail = f"The plan allows {allowed}. Delete one, or change the plan."
+    return QuotaExceeded(meter, pause, detail)
