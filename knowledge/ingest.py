@@ -60,7 +60,9 @@ class Library:
         is stored.
         """
         digest = await self._digest(upload)
-        if twin := await self._documents.find_by_content(tenant_id, digest):
+        room = {"max_documents": max_documents, "max_bytes": max_bytes}
+        size = len(upload.data)
+        if twin := await self._documents.twin_or_room(tenant_id, digest, size, **room):
             return twin, False
         parsed, pieces = await self._parse(upload, max_pages)
         embedder = await self._embedders.of(tenant_id)
@@ -80,9 +82,8 @@ class Library:
                 subject_id=subject_id,
                 at=document.created_at,
             ),
-            max_documents=max_documents,
-            max_bytes=max_bytes,
             text=parsed.text,
+            **room,
         )
         return stored, stored.document_id == document.document_id
 

@@ -37,8 +37,19 @@ class Embedder(Protocol):
 class Documents(Protocol):
     """Where documents and their passages are kept, per tenant. Raises `Unavailable`."""
 
-    async def find_by_content(self, tenant_id: TenantId, sha256: bytes) -> Document | None:
-        """The tenant's document with this content, if it has one."""
+    async def twin_or_room(
+        self,
+        tenant_id: TenantId,
+        sha256: bytes,
+        size: int,
+        *,
+        max_documents: int,
+        max_bytes: int = UNLIMITED,
+    ) -> Document | None:
+        """The tenant's document with this content; raises `QuotaExceeded` as `add` would.
+
+        What it says holds until another upload: `add` looks again.
+        """
         ...
 
     async def add(

@@ -43,10 +43,21 @@ class PostgresDocuments:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
 
-    async def find_by_content(self, tenant_id: TenantId, sha256: bytes) -> Document | None:
-        """The tenant's document with this content, if it has one."""
+    async def twin_or_room(
+        self,
+        tenant_id: TenantId,
+        sha256: bytes,
+        size: int,
+        *,
+        max_documents: int,
+        max_bytes: int = UNLIMITED,
+    ) -> Document | None:
+        """The tenant's document with this content; raises `QuotaExceeded` as `add` would."""
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
-            return await find_twin(conn, sha256)
+            if twin := await find_twin(conn, sha256):
+                return twin
+            await refuse_over(conn, size, max_documents, max_bytes)
+        return None
 
     async def add(
         self,

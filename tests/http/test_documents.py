@@ -151,6 +151,19 @@ class TestUploads:
         assert (held["documents"]["used"], held["documents"]["refuses"]) == (2, False)
         assert held["documents"]["resets_at"] is None
 
+    @pytest.mark.parametrize("limit", [{"documents": 0}, {"document_bytes": 3}], ids=str)
+    async def test_a_file_that_has_no_room_is_never_embedded(
+        self, product: House, limit: dict[str, int]
+    ) -> None:
+        tenant = await product.new_tenant(
+            f"roomless-{next(iter(limit))}".replace("_", "-"), **limit
+        )
+        async with product.client(tenant, "boss", Role.ADMIN) as client:
+            before = len(product.model.embedding_requests)
+            assert_problem(await send(client, "1.txt", "four"), 429, says="The plan allows")
+        assert len(product.model.embedding_requests) == before
+        assert "embedding_tokens" not in await usage(product, tenant)
+
     async def test_a_plan_says_how_many_pages_a_document_may_have(self, product: House) -> None:
         tenant, careers = await product.new_tenant("short", pages_per_document=0), "careers.pdf"
         data = (DEMO / careers).read_bytes()

@@ -44,7 +44,16 @@ class Shelf:
         self.usage: list[UsageEvent] = []
         self.texts: list[str | None] = []
 
-    async def find_by_content(self, tenant_id: TenantId, digest: bytes) -> Document | None:
+    async def twin_or_room(
+        self,
+        tenant_id: TenantId,
+        digest: bytes,
+        size: int,
+        *,
+        max_documents: int,
+        max_bytes: int = UNLIMITED,
+    ) -> Document | None:
+        assert max_documents == 50
         mine = (doc for tenant, doc, _ in self.added if tenant == tenant_id)
         return next((doc for doc in mine if doc.sha256 == digest), None)
 
