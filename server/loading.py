@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,13 +13,23 @@ from rich.progress import Progress
 from knowledge.archive import is_archive
 from server.intake import Taken, take_in, take_in_archive
 from server.services import Services
-from server.sitemaps import WebPage
+from server.sites import SitePage
 from tenancy.document import Upload
 from tenancy.errors import Failure, Invalid, Refusal
 from tenancy.ids import SubjectId
 from tenancy.tenant import Tenant
 
 SUBJECT = SubjectId("cli")
+
+
+@dataclass(frozen=True, slots=True)
+class WebPage:
+    """A page that somebody named."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
 
 
 class Teller(Protocol):
@@ -29,7 +39,7 @@ class Teller(Protocol):
 
 
 async def load_files(
-    services: Services, tenant: Tenant, files: Sequence[Path | WebPage]
+    services: Services, tenant: Tenant, files: Sequence[Path | WebPage | SitePage]
 ) -> dict[str, Any]:
     """Ingest `files`: how many were added and unchanged, and which failed, with the reason."""
     counts: dict[str, Any] = {"added": 0, "unchanged": 0, "failed": []}
@@ -45,18 +55,27 @@ async def load_files(
     return counts
 
 
-async def _load(services: Services, tenant: Tenant, path: Path | WebPage) -> AsyncIterator[Taken]:
+async def _load(
+    services: Services, tenant: Tenant, path: Path | WebPage | SitePage
+) -> AsyncIterator[Taken]:
     """The documents of a file: one, or those of an archive."""
-    if isinstance(path, WebPage):
-        upload = await services.web.fetch(tenant.tenant_id, path.url, only_host=path.only_host)
-    else:
-        upload = Upload(path.name, await asyncio.to_thread(path.read_bytes))
+    upload = await _upload(services, tenant, path)
     if not is_archive(upload):
         document, added = await take_in(services, tenant, SUBJECT, upload, waits=True)
         yield Taken(str(path), document, added)
         return
     async for taken in take_in_archive(services, tenant, SUBJECT, upload, waits=True):
         yield replace(taken, source=f"{path}/{taken.source}")
+
+
+async def _upload(services: Services, tenant: Tenant, path: Path | WebPage | SitePage) -> Upload:
+    if isinstance(path, Path):
+        return Upload(path.name, await asyncio.to_thread(path.read_bytes))
+    if isinstance(path, WebPage):
+        return await services.web.fetch(tenant.tenant_id, path.url)
+    if path.refusal is not None:
+        raise path.refusal
+    return await services.sites.page(tenant.tenant_id, path.url)
 
 
 def _count(counts: dict[str, Any], taken: Taken) -> str:

@@ -20,6 +20,7 @@ from server.personalities import Personalities
 from server.quota_watch import QuotaWatch
 from server.reconciler import Reconciliations
 from server.runs import Runner
+from server.sites import Sites
 from server.strangers import Strangers
 from server.turns import RunTurns
 from server.web import Web
@@ -61,6 +62,7 @@ class Services:
     library: Library
     ingestor: Ingestor
     web: Web
+    sites: Sites
     search: Search
     memories: Memories
     remembered: PostgresMemories

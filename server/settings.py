@@ -199,6 +199,11 @@ class Settings(BaseSettings):
         validation_alias=_named("TENANTRY_ALERT_SECRET"),
         description="What posts to the webhook are signed with: 32 random characters or more.",
     )
+    fetch: bool = Field(
+        default=True,
+        validation_alias=_named("TENANTRY_FETCH"),
+        description="on, or off: then nothing is fetched from the web for a tenant.",
+    )
     studio_tenant_id: TenantName | None = Field(
         default=None,
         validation_alias=_named("STUDIO_TENANT_ID"),
@@ -284,10 +289,16 @@ def env_example() -> str:
     lines = ["# Every setting of Tenantry. Copy to .env and change what you need.", ""]
     for field in Settings.model_fields.values():
         if isinstance(field.validation_alias, AliasChoices):
-            default = "" if field.default is None else field.default
+            default = _shown(field.default)
             lines += [f"# {field.description}", f"# {field.validation_alias.choices[0]}={default}"]
             lines.append("")
     return "\n".join(lines)
+
+
+def _shown(default: object) -> object:
+    if isinstance(default, bool):
+        return "on" if default else "off"
+    return "" if default is None else default
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

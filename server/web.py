@@ -9,6 +9,7 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from urllib.parse import unquote, urljoin, urlsplit
 
@@ -18,7 +19,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from knowledge.ingest import MAX_UPLOAD_BYTES
 from knowledge.media import base_name
 from tenancy.document import Upload
-from tenancy.errors import Invalid, PayloadTooLarge, QuotaExceeded
+from tenancy.errors import Forbidden, Invalid, PayloadTooLarge, QuotaExceeded
 from tenancy.ids import TenantId
 from tools.egress import Target, require_public, target_of
 
@@ -29,8 +30,27 @@ AT_ONCE = 4  # pages of a tenant: a silent host holds no more than that
 HEADERS = {"User-Agent": "Tenantry", "Accept-Encoding": "identity"}  # what is packed may unfold
 HTML = (".html", ".htm", ".xhtml")
 
+OFF = "This deployment fetches nothing from the web."
+PASSING = (408, 425, 429, *range(500, 600))  # statuses that say nothing about the page
+PACKED = ("gzip", "x-gzip")
+
+Allowed = Callable[[Target], None]  # raises `Invalid`
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 Dial = Callable[[str, int], tuple[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """What is asked of one: how it is called in a refusal, where it may be, and its size."""
+
+    field: str
+    allowed: Allowed
+    max_bytes: int
+    packed: bool
+
+
+def _anywhere(_target: Target) -> None:
+    """A person named the page."""
 
 
 async def _resolve(host: str, port: int) -> Sequence[str]:
@@ -38,8 +58,19 @@ async def _resolve(host: str, port: int) -> Sequence[str]:
     return [str(address[0]) for *_, address in found]
 
 
+class NoPage(Invalid):
+    """An address that leads to no page; `passing` when that may change by itself."""
+
+    def __init__(self, field: str, message: str, *, passing: bool) -> None:
+        super().__init__(field, message)
+        self.passing = passing
+
+
 class Web:
-    """The public network. `dial` says where an address is answered: tests answer themselves."""
+    """The public network, or none when it is `off`.
+
+    `dial` says where an address is answered: tests answer themselves.
+    """
 
     def __init__(
         self,
@@ -47,10 +78,12 @@ class Web:
         dial: Dial = lambda address, port: (address, port),
         *,
         seconds: float = SECONDS,
+        off: bool = False,
     ) -> None:
         self._resolve = resolve
         self._dial = dial
         self._seconds = seconds
+        self._off = off
         self._under_way: Counter[TenantId] = Counter()
 
     async def fetch(
@@ -59,23 +92,28 @@ class Web:
         url: str,
         *,
         field: str = "url",
-        only_host: str | None = None,
+        allowed: Allowed = _anywhere,
         max_bytes: int = MAX_UPLOAD_BYTES,
+        packed: bool = False,
     ) -> Upload:
-        """The file at an address.
+        """The file at an address, to which `allowed` is asked about each address on the way.
 
-        Raises `Invalid` for what may not or cannot be fetched, `PayloadTooLarge`, and
+        What is `packed` comes as it is, where the caller knows to unpack it. Raises `Invalid` for
+        what may not be fetched, `NoPage` for what cannot, `PayloadTooLarge`, `Forbidden`, and
         `QuotaExceeded` when the tenant is fetching too much at once.
         """
+        if self._off:
+            raise Forbidden(OFF)
         target = target_of(url, field)
         with self._counted(tenant_id):
             try:
                 async with asyncio.timeout(self._seconds):
-                    return await self._follow(target, field, only_host, max_bytes)
+                    page = _Page(field, allowed, max_bytes, packed)
+                    return await self._follow(target, page)
             except TimeoutError:
-                raise Invalid(field, "took too long to answer") from None
+                raise NoPage(field, "took too long to answer", passing=True) from None
             except (aiohttp.ClientError, OSError, UnicodeError, ValueError):
-                raise Invalid(field, "cannot be reached") from None
+                raise NoPage(field, "cannot be reached", passing=True) from None
 
     @contextmanager
     def _counted(self, tenant_id: TenantId) -> Iterator[None]:
@@ -89,18 +127,15 @@ class Web:
             self._under_way[tenant_id] -= 1
             self._under_way += Counter()  # drops those at zero
 
-    async def _follow(
-        self, target: Target, field: str, only_host: str | None, max_bytes: int
-    ) -> Upload:
+    async def _follow(self, target: Target, page: _Page) -> Upload:
         for _ in range(MAX_REDIRECTS + 1):
-            if only_host is not None and target.host != only_host:
-                raise Invalid(field, "leads to another host")
-            async with self._asked(target, field) as answer:
+            page.allowed(target)
+            async with self._asked(target, page.field) as answer:
                 onward = _redirect(answer)
                 if onward is None:
-                    return await _upload(target, answer, field, max_bytes)
-            target = _next(target, onward, field)
-        raise Invalid(field, f"is redirected more than {MAX_REDIRECTS} times")
+                    return await _upload(target, answer, page)
+            target = _next(target, onward, page.field)
+        raise Invalid(page.field, f"is redirected more than {MAX_REDIRECTS} times")
 
     async def _addresses(self, target: Target) -> Sequence[str]:
         """Those of a name; none for one that there is not, which is told like one inside."""
@@ -170,15 +205,15 @@ def _next(target: Target, onward: str, field: str) -> Target:
     return found
 
 
-async def _upload(
-    target: Target, answer: aiohttp.ClientResponse, field: str, max_bytes: int
-) -> Upload:
+async def _upload(target: Target, answer: aiohttp.ClientResponse, page: _Page) -> Upload:
     if answer.status != 200:
-        raise Invalid(field, f"is answered with the status {answer.status}")
-    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise Invalid(field, "is answered packed, though it was not asked to be")
+        said = f"is answered with the status {answer.status}"
+        raise NoPage(page.field, said, passing=answer.status in PASSING)
+    encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding != "identity" and not (page.packed and encoding in PACKED):
+        raise Invalid(page.field, "is answered packed, though it was not asked to be")
     media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
-    return Upload(_name(target, media_type), await _body(answer, max_bytes), None, media_type)
+    return Upload(_name(target, media_type), await _body(answer, page.max_bytes), None, media_type)
 
 
 async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -31,6 +31,7 @@ from server.reconciler import Reconciliations, reconciler_for
 from server.runs import Runner
 from server.services import Services
 from server.settings import Environment, Settings
+from server.sites import Sites
 from server.strangers import Strangers
 from server.summaries import Summaries
 from server.titles import Titles
@@ -135,6 +136,7 @@ def build_services(
     turns = RunTurns(directory, orchestrator, components, personalities)
     asides = Asides(turns, ledger)
     tell_of(slots, models)
+    web = Web(off=not settings.fetch)
     agent = build_agent(Ports(turns, toolboxes, Gate(components), search, models, memories))
     return Services(
         cells=cells,
@@ -160,7 +162,8 @@ def build_services(
         corpora=PostgresCorpora(cells),
         library=library,
         ingestor=Ingestor(PostgresIngestion(cells), library, pages_for=_pages_for(control)),
-        web=Web(),
+        web=web,
+        sites=Sites(web),
         search=search,
         memories=memories,
         remembered=remembered,

@@ -24,7 +24,7 @@ Paths = Annotated[
 ]
 Urls = Annotated[list[str] | None, typer.Option("--url", help="A public page; may be repeated.")]
 SitemapUrl = Annotated[
-    str | None, typer.Option("--sitemap", help="A sitemap: up to 500 pages of its own host.")
+    str | None, typer.Option("--sitemap", help="A sitemap: up to 5,000 pages of its own host.")
 ]
 
 
@@ -87,13 +87,10 @@ async def _add(
 
     async with services_for(data_dir) as services:
         known = await known_tenant(services.directory, tenant)
-        from server.loading import load_files
-        from server.sitemaps import WebPage, pages_of
+        from server.loading import WebPage, load_files
 
-        pages = [WebPage(url) for url in urls]
-        if sitemap is not None:
-            pages += await pages_of(services.web, known.tenant_id, sitemap)
-        return await load_files(services, known, [*files, *pages])
+        listed = await services.sites.pages(known.tenant_id, sitemap) if sitemap else []
+        return await load_files(services, known, [*files, *map(WebPage, urls), *listed])
 
 
 @documents.command("list")

@@ -13,7 +13,6 @@ import pytest
 from aiohttp import web
 
 from server.loading import load_files
-from server.sitemaps import pages_of
 from tenancy.errors import Invalid
 from tenancy.ids import PlanId
 from tenancy.principal import Role
@@ -288,8 +287,8 @@ class TestFetching:
     async def test_a_sitemap_is_its_own_hosts_pages(self, product: House) -> None:
         tenant_id = await product.new_tenant("mapped")
         tenant = await product.services.directory.tenant(tenant_id)
-        web = product.services.web
-        pages = await pages_of(web, tenant_id, "http://docs.example.com/index.xml")
+        sites = product.services.sites
+        pages = await sites.pages(tenant_id, "http://docs.example.com/index.xml")
         counts = await load_files(product.services, tenant, pages)
         assert (counts["added"], counts["unchanged"]) == (2, 0)
         assert {each["path"]: each["reason"] for each in counts["failed"]} == {
@@ -298,7 +297,7 @@ class TestFetching:
         }
         for url in ("http://docs.example.com/guide", "http://docs.example.com/nothing"):
             with pytest.raises(Invalid) as refused:
-                await pages_of(web, tenant_id, url)
+                await sites.pages(tenant_id, url)
             assert refused.value.field == "sitemap"
 
 

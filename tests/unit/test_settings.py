@@ -67,6 +67,7 @@ INVALID = [
     ("TENANTRY_ALERT_WEBHOOK", "https://host/sesame#part"),
     ("TENANTRY_ALERT_WEBHOOK", "https://host/ses ame"),
     ("TENANTRY_ALERT_SECRET", "sesame"),
+    ("TENANTRY_FETCH", "sometimes"),
     ("TENANTRY_MODEL_SLOTS", "0"),
     ("TENANTRY_MODEL_SLOTS", "many"),
     ("TENANTRY_ENDPOINTS", "sesame"),
@@ -142,6 +143,16 @@ def test_a_variable_beats_the_env_file_and_an_option_beats_both(
     assert load_settings().port == 1002
     assert load_settings(port=1003).port == 1003
     assert load_settings(port=0).port == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "fetches"), [("on", True), ("off", False), ("false", False), ("", True)]
+)
+def test_fetching_can_be_switched_off(
+    monkeypatch: pytest.MonkeyPatch, text: str, fetches: bool
+) -> None:
+    monkeypatch.setenv("TENANTRY_FETCH", text)
+    assert load_settings().fetch is fetches
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,10 @@
 """Sitemaps, the harmless and the hostile."""
 
+import gzip
+
 import pytest
 
-from knowledge.sitemap import MAX_PAGES, Sitemap, read_sitemap
+from knowledge.sitemap import MAX_PAGES, MAX_UNPACKED_BYTES, Sitemap, read_sitemap
 from tenancy.errors import Invalid
 
 NAMESPACE = 'xmlns="http://www.sitemaps.org/schemas/sitemap/0.9"'
@@ -50,5 +52,48 @@ def test_what_is_no_sitemap_is_refused(data: bytes) -> None:
         read_sitemap(data)
 
 
-def test_five_hundred_pages_are_as_many_as_may_be() -> None:
-    assert len(read_sitemap(urlset(*(f"https://a.example/{n}" for n in range(500)))).pages) == 500
+def test_five_thousand_pages_are_as_many_as_may_be() -> None:
+    assert len(read_sitemap(urlset(*(f"https://a.example/{n}" for n in range(5000)))).pages) == 5000
+
+
+def test_addresses_of_images_are_none_of_pages() -> None:
+    image = (
+        "<url><loc>https://a.example/</loc><image><loc>https://a.example/a.png</loc></image></url>"
+    )
+    assert read_sitemap(f"<urlset>{image}</urlset>".encode()).pages == ("https://a.example/",)
+
+
+def test_a_packed_sitemap_is_unpacked() -> None:
+    assert read_sitemap(gzip.compress(urlset("https://a.example/"))).pages == (
+        "https://a.example/",
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (gzip.compress(bytes(MAX_UNPACKED_BYTES + 1)), "more than 20 MB"),
+        (gzip.compress(urlset("https://a.example/"))[:-9], "broken"),
+        (b"\x1f\x8bnonsense", "broken"),
+        (gzip.compress(gzip.compress(urlset("https://a.example/"))), "XML"),
+    ],
+    ids=["bomb", "cut", "nonsense", "twice"],
+)
+def test_what_unpacks_badly_is_refused(data: bytes, says: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        read_sitemap(data)
+    assert says in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"<urlset>" + b"<a>" * 17 + b"</a>" * 17 + b"</urlset>",
+        b"<urlset><url>" + b"<a/>" * 250_001 + b"</url></urlset>",
+        b"<urlset><u " + b" ".join(b'a%d=""' % n for n in range(20_000)) + b"/></urlset>",
+    ],
+    ids=["deep", "wide", "many attributes"],
+)
+def test_what_a_parser_would_keep_all_of_is_refused(data: bytes) -> None:
+    with pytest.raises(Invalid):
+        read_sitemap(data)

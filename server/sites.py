@@ -1,0 +1,153 @@
+"""The pages of a site that its sitemap lists and its robots.txt lets crawlers fetch."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from knowledge.robots import MAX_BYTES as MAX_ROBOTS_BYTES
+from knowledge.robots import Robots, read_robots
+from knowledge.sitemap import MAX_BYTES, MAX_PAGES, Sitemap, read_sitemap
+from server.web import NoPage, Web
+from tenancy.document import Upload
+from tenancy.errors import Invalid, PayloadTooLarge, Refusal
+from tenancy.ids import TenantId
+from tools.egress import Target, target_of
+
+SITEMAP, ROBOTS = "sitemap", "robots.txt"
+CRAWLER = "Tenantry"  # what a robots.txt calls us
+MAX_SITEMAPS = 50  # of one index
+SECONDS = 60.0  # of all of them: somebody waits
+KEPT_SECONDS = 3600.0  # a robots.txt; the standard lets it be a day
+KEPT_AWAY_SECONDS = 60.0  # a host that does not answer is not asked again for every page
+MOST_KEPT = 500  # of all tenants together
+
+Key = tuple[TenantId, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SitePage:
+    """A page that a sitemap lists; `refusal` is why it is not fetched, where that is known."""
+
+    url: str
+    refusal: Refusal | None = None
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class Sites:
+    """Reads sitemaps and fetches their pages, each from its own host and as that host likes it."""
+
+    def __init__(self, web: Web, *, seconds: float = SECONDS) -> None:
+        self._web = web
+        self._seconds = seconds
+        self._kept: dict[Key, tuple[Robots | NoPage, float]] = {}
+
+    async def pages(self, tenant_id: TenantId, url: str) -> list[SitePage]:
+        """The pages that a sitemap lists, or those of the sitemaps that an index lists.
+
+        Raises `Invalid` for what is no sitemap or lists too much, and what `Web` raises.
+        """
+        start = target_of(url, SITEMAP)
+        try:
+            async with asyncio.timeout(self._seconds):
+                found = await self._listed(tenant_id, start)
+                robots = await self._robots(tenant_id, start, SITEMAP)
+        except TimeoutError:
+            raise Invalid(SITEMAP, "takes too long to be read") from None
+        return await asyncio.to_thread(_looked_at, found, _allowed(start, robots))
+
+    async def page(self, tenant_id: TenantId, url: str) -> Upload:
+        """A page of a sitemap; raises what `Web` raises."""
+        target = target_of(url)
+        robots = await self._robots(tenant_id, target, "url")
+        try:
+            return await self._web.fetch(tenant_id, url, allowed=_allowed(target, robots))
+        except NoPage as fault:
+            if fault.passing:  # perhaps it is the host: its robots.txt tells, once for all pages
+                self._kept.pop(_key(tenant_id, target), None)
+            raise
+
+    async def _listed(self, tenant_id: TenantId, start: Target) -> list[str]:
+        first = await self._read(tenant_id, start.url, start.host)
+        if len(first.sitemaps) > MAX_SITEMAPS:
+            raise Invalid(SITEMAP, f"lists more than {MAX_SITEMAPS} sitemaps")
+        found = dict.fromkeys(first.pages)
+        for each in first.sitemaps:
+            found |= dict.fromkeys((await self._read(tenant_id, each, start.host)).pages)
+            if len(found) > MAX_PAGES:
+                raise Invalid(SITEMAP, f"lists more than {MAX_PAGES} addresses")
+        return [*found]
+
+    async def _read(self, tenant_id: TenantId, url: str, host: str) -> Sitemap:
+        file = await self._web.fetch(
+            tenant_id,
+            url,
+            field=SITEMAP,
+            allowed=_at_home(host, SITEMAP),
+            max_bytes=MAX_BYTES,
+            packed=True,
+        )
+        return await asyncio.to_thread(read_sitemap, file.data)
+
+    async def _robots(self, tenant_id: TenantId, target: Target, field: str) -> Robots:
+        """The rules of a host; raises `Invalid` where it is not said what they are."""
+        key, now = _key(tenant_id, target), asyncio.get_running_loop().time()
+        known, until = self._kept.get(key, (None, 0.0))
+        if known is None or until < now:
+            known = await self._asked(tenant_id, target)
+            away = isinstance(known, NoPage)
+            self._kept.pop(key, None)
+            self._kept[key] = known, now + (KEPT_AWAY_SECONDS if away else KEPT_SECONDS)
+            if len(self._kept) > MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+        if isinstance(known, NoPage):
+            raise NoPage(field, known.message, passing=known.passing)
+        return known
+
+    async def _asked(self, tenant_id: TenantId, target: Target) -> Robots | NoPage:
+        url = f"{target.scheme}://{target.host}/robots.txt"
+        try:
+            file = await self._web.fetch(tenant_id, url, field=ROBOTS, max_bytes=MAX_ROBOTS_BYTES)
+        except NoPage as fault:
+            said = f"is of a host whose robots.txt {fault.message}"
+            return NoPage(ROBOTS, said, passing=True) if fault.passing else Robots(())
+        except (Invalid, PayloadTooLarge):
+            return NoPage(ROBOTS, "is of a host whose robots.txt cannot be read", passing=False)
+        return await asyncio.to_thread(read_robots, file.data, CRAWLER)
+
+
+def _key(tenant_id: TenantId, target: Target) -> Key:
+    return tenant_id, target.scheme, target.host
+
+
+def _at_home(host: str, field: str) -> Callable[[Target], None]:
+    def allowed(target: Target) -> None:
+        if target.host != host:
+            raise Invalid(field, "leads to another host")
+
+    return allowed
+
+
+def _allowed(start: Target, robots: Robots) -> Callable[[Target], None]:
+    """A page, and all that it is redirected to."""
+    at_home = _at_home(start.host, "url")
+
+    def allowed(target: Target) -> None:
+        at_home(target)
+        if not robots.allow(target.url):
+            raise Invalid("url", "is closed to crawlers by the robots.txt of its host")
+
+    return allowed
+
+
+def _looked_at(urls: list[str], allowed: Callable[[Target], None]) -> list[SitePage]:
+    return [SitePage(url, _fault_of(url, allowed)) for url in urls]
+
+
+def _fault_of(url: str, allowed: Callable[[Target], None]) -> Refusal | None:
+    try:
+        allowed(target_of(url))
+    except Invalid as fault:
+        return fault
+    return None
