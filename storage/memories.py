@@ -14,7 +14,7 @@ from storage.vectors import vector_text
 from tenancy.audit import AuditEvent
 from tenancy.errors import Conflict, NotFound, QuotaExceeded
 from tenancy.ids import MemoryId, SubjectId, TenantId, ThreadId
-from tenancy.memory import Memory, NewMemory, key_of
+from tenancy.memory import SHOWN, Memory, NewMemory, Recall, key_of
 from tenancy.page import Cursor
 from tenancy.plan import UNLIMITED
 from tenancy.quota import Period, period_end
@@ -44,13 +44,13 @@ class PostgresMemories:
 
         Raises `QuotaExceeded` where the person, or the tenant itself, has `most` others already.
         """
-        params = _row(new) | {"subject_id": subject_id, "memory_id": uuid4()}
+        params = _row(new) | {"subject_id": subject_id, "memory_id": uuid4(), "namespace": [*SHOWN]}
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
             await conn.execute(query("lock_memories"), {"subject_id": subject_id})
-            await _refuse_over(conn, params, most)
+            await refuse_over(conn, params, most)
             row = await conn.fetch_one(query("put_memory"), params | {"thread_id": thread_id})
             memory = _memory(row or {})
-            await insert_events(conn, audit=[_of(audit, memory.memory_id)], usage=usage)
+            await insert_events(conn, audit=[audit_of(audit, memory.memory_id)], usage=usage)
         return memory
 
     async def recall(
@@ -79,6 +79,12 @@ class PostgresMemories:
             },
         )
         return [_memory(row) for row in rows]
+
+    async def recall_of(self, tenant_id: TenantId, subject_id: SubjectId) -> Recall:
+        """What a run may know of a person's memory, where nothing else asked when it opened."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            row = await conn.fetch_one(query("get_recall"), {"subject_id": subject_id})
+        return Recall(row["memory"]) if row else Recall.OFF
 
     async def page(
         self, tenant_id: TenantId, subject_id: SubjectId, after: Cursor | None, limit: int
@@ -142,7 +148,7 @@ class PostgresMemories:
         params = {"subject_id": subject_id, "named": named.strip(), "key": key_of(named)}
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
             gone = await conn.fetch(query("delete_own_memory"), params)
-            await insert_events(conn, audit=[_of(audit, row["memory_id"]) for row in gone[:1]])
+            await insert_events(conn, audit=[audit_of(audit, row["memory_id"]) for row in gone[:1]])
         return bool(gone)
 
     async def delete_own(
@@ -169,7 +175,8 @@ class PostgresMemories:
             await insert_events(conn, audit=[audit])
 
 
-async def _refuse_over(conn: TenantConnection, params: dict[str, Any], most: int) -> None:
+async def refuse_over(conn: TenantConnection, params: dict[str, Any], most: int) -> None:
+    """Raise `QuotaExceeded` where the owner has `most` others, in whatever namespace."""
     if most == UNLIMITED:
         return
     row = await conn.fetch_one(query("count_other_memories"), params)
@@ -183,7 +190,8 @@ async def _refuse_over(conn: TenantConnection, params: dict[str, Any], most: int
         )
 
 
-def _of(audit: AuditEvent, memory_id: UUID) -> AuditEvent:
+def audit_of(audit: AuditEvent, memory_id: UUID) -> AuditEvent:
+    """The event, of this memory."""
     return replace(audit, resource=str(memory_id))
 
 

@@ -10,6 +10,7 @@ from tenancy.ids import MemoryId, SubjectId, TenantId
 
 MAX_CHARACTERS = 500  # of one memory: a fact, not a document
 RECALLED = 8  # that go into a prompt, so at most 4,000 characters
+SHOWN = ("memories",)  # the namespace of what models are shown; what tools keep is in others
 
 
 class Recall(StrEnum):

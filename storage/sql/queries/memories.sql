@@ -4,15 +4,19 @@
 -- The memories of a person and its tenant nearest to a question; without one the latest.
 select * from tenantry.recall_memories(tenantry.enter(%(tenant_id)s, %(seal)s), %(subject_id)s, %(model)s, %(vector)s, %(limit)s, %(anyway)s)
 
+-- query: get_recall
+-- What a run may know of its person's memory.
+select tenantry.memory_of(%(tenant_id)s, %(subject_id)s) as memory
+
 -- query: lock_memories
 -- One writer of a person's memories, or of a tenant's own, at a time: their number is limited.
 select pg_advisory_xact_lock(hashtextextended(%(tenant_id)s || '/' || coalesce(%(subject_id)s, ''), 18))
 
 -- query: count_other_memories
--- How many memories there are beside the one of this key.
+-- How many things are kept of an owner beside the one of this name.
 select count(*) as memories from tenantry.memories
  where tenant_id = %(tenant_id)s and coalesce(subject_id, '') = coalesce(%(subject_id)s, '')
-   and namespace = '{memories}' and key <> %(key)s
+   and (namespace, key) <> (%(namespace)s::text[], %(key)s)
 
 -- query: put_memory
 -- Stores a memory; one that says the same is written anew.
