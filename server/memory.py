@@ -30,7 +30,7 @@ class Keeper:
         tenant = await self.directory.tenant(principal.tenant_id)
         if tenant is None:
             raise Forbidden(OFF)
-        event = self._event(principal, "memory.remember", thread_id)
+        event = run_event(self.components, principal, "memory.remember", _thread(thread_id))
         await self.memories.remember(
             principal,
             text,
@@ -42,17 +42,25 @@ class Keeper:
     async def forget(self, user: Mapping[str, Any], named: str, thread_id: str | None) -> bool:
         """Forget the person's own memory of this id or text; False where there is none."""
         principal = principal_in(user)
-        event = self._event(principal, "memory.forget", thread_id)
+        event = run_event(self.components, principal, "memory.forget", _thread(thread_id))
         return await self.memories.forget(principal, named, event)
 
-    def _event(self, principal: Principal, action: str, thread_id: str | None) -> AuditEvent:
-        return AuditEvent(
-            event_id=uuid4(),
-            actor=str(self.components.at_graph(principal)),
-            subject_id=principal.subject_id,
-            action=action,
-            resource="",
-            outcome=Outcome.ALLOWED,
-            created_at=datetime.now(UTC),
-            thread_id=None if thread_id is None else ThreadId(UUID(thread_id)),
-        )
+
+def run_event(
+    components: Components, principal: Principal, action: str, thread_id: ThreadId | None
+) -> AuditEvent:
+    """What a run does to memory, as an event of the audit that commits with it."""
+    return AuditEvent(
+        event_id=uuid4(),
+        actor=str(components.at_graph(principal)),
+        subject_id=principal.subject_id,
+        action=action,
+        resource="",
+        outcome=Outcome.ALLOWED,
+        created_at=datetime.now(UTC),
+        thread_id=thread_id,
+    )
+
+
+def _thread(thread_id: str | None) -> ThreadId | None:
+    return None if thread_id is None else ThreadId(UUID(thread_id))

@@ -19,6 +19,7 @@ from server.orchestrator import Orchestrator
 from server.personalities import Personalities
 from server.quota_watch import QuotaWatch
 from server.reconciler import Reconciliations
+from server.run_store import RunStore
 from server.runs import Runner
 from server.sites import Sites
 from server.strangers import Strangers
@@ -54,6 +55,7 @@ class Services:
     authenticator: Authenticator
     runner: Runner
     agent: Agent
+    store: RunStore
     turns: RunTurns
     models: DeploymentModels
     threads: PostgresThreads

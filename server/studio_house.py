@@ -22,6 +22,7 @@ from server.services import Services
 from server.settings import Environment, Settings, load_settings
 from server.stores import Stores, attached
 from server.studio_runs import StudioRuns
+from server.studio_store import StudioStore, require_own_store
 from server.wiring import build_services
 from storage.checks import refuse_unsafe
 from storage.migrations import all_migrations
@@ -87,6 +88,7 @@ app = Starlette(
     middleware=[Middleware(ClosedDoors)],
     exception_handlers={TenantryError: _answer},
 )
+store = StudioStore(lambda: app.state.studio.services.store)
 _open = asyncio.Event()
 
 
@@ -106,6 +108,7 @@ async def graph(
     if runtime.execution_runtime is None:
         yield here.agent
         return
+    require_own_store(runtime.store)
     async with here.runs.holding(RunId(UUID(config["configurable"]["run_id"]))):
         yield here.agent
 

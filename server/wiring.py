@@ -17,6 +17,7 @@ from server.components import Components
 from server.dev_issuer import DevIssuer, load_or_create
 from server.ended_keys import EndedKeys
 from server.endpoint_metrics import tell_of
+from server.entrance import Entrance
 from server.ingestion import Ingestor
 from server.key_uses import KeyUses
 from server.memory import Keeper
@@ -28,6 +29,7 @@ from server.quota_fallback import LocalQuota
 from server.quota_watch import QuotaWatch
 from server.quotas import Quotas
 from server.reconciler import Reconciliations, reconciler_for
+from server.run_store import RunStore
 from server.runs import Runner
 from server.services import Services
 from server.settings import Environment, Settings
@@ -137,14 +139,16 @@ def build_services(
     asides = Asides(turns, ledger)
     tell_of(slots, models)
     web = Web(off=not settings.fetch)
-    agent = build_agent(Ports(turns, toolboxes, Gate(components), search, models, memories))
+    entrance = Entrance(turns, remembered)
+    agent = build_agent(Ports(entrance, toolboxes, Gate(components), search, models, memories))
+    store = RunStore(entrance, cells, models.embedder, components)
     return Services(
         cells=cells,
         control=control,
         directory=directory,
         authenticator=Authenticator(directory, mark=key_uses.mark),
         runner=Runner(
-            agent.compile(name="tenantry"),
+            agent.compile(name="tenantry", store=store),
             saver=saver,
             threads=threads,
             ledger=ledger,
@@ -155,6 +159,7 @@ def build_services(
             summaries=Summaries(asides, threads, models),
         ),
         agent=agent,
+        store=store,
         turns=turns,
         models=models,
         threads=threads,

@@ -4,11 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from langchain_core.tools import BaseTool, InjectedToolCallId, Tool
+from langchain_core.tools import BaseTool, Tool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import BaseModel, ValidationError
 
 from tenancy.errors import Invalid, Misconfigured
+from tools.injection import never_given
 
 MAX_FAULTS = 5  # enough for the model to mend its call
 # Texts of a tool's own validators, not made from the schema the model was shown.
@@ -47,30 +48,9 @@ def require_callable(tool: BaseTool) -> None:
     schema = tool.tool_call_schema
     if not isinstance(schema, dict) and not issubclass(schema, BaseModel):
         raise Misconfigured(f"tool {tool.name!r}: args_schema must be of pydantic 2 or JSON schema")
-    if hidden := _never_given(tool):
+    if hidden := never_given(tool):
         raise Misconfigured(f"tool {tool.name!r}: nobody gives it the argument {hidden[0]!r}")
     convert_to_openai_tool(tool)  # raises here what would otherwise fail every run of the tenant
-
-
-def _never_given(tool: BaseTool) -> list[str]:
-    # A graph's state, store and runtime are not handed to plugins; the call's id is.
-    schema, whole = tool.tool_call_schema, tool.get_input_schema()
-    if isinstance(schema, dict) or not issubclass(schema, BaseModel):
-        return []
-    if not issubclass(whole, BaseModel):
-        return []
-    return [
-        name
-        for name, field in whole.model_fields.items()
-        if field.is_required() and name not in schema.model_fields and not _is_call_id(field)
-    ]
-
-
-def _is_call_id(field: Any) -> bool:
-    return any(
-        mark is InjectedToolCallId or isinstance(mark, InjectedToolCallId)
-        for mark in field.metadata
-    )
 
 
 def _checked(tool: BaseTool, args: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from tenancy.ids import TenantId
 from tenancy.principal import Scope
 from tools.arguments import model_arguments
 from tools.edge import Edge
+from tools.injection import injected
 from tools.outcome import MAX_NAME, ToolOutcome, capped, failed, outcome_of
 from tools.threads import Busy, Threads
 from tools.toolbox import Toolbox, Usable
@@ -102,8 +103,9 @@ class Gate:
             return failed(call, "error", f"The tool `{name}` failed: {type(error).__name__}.")
 
     async def _invoke(self, tool: BaseTool, call: ToolCall, tenant_id: TenantId, own: str) -> Any:
-        request: Any = {**call, "id": call["id"] or "", "type": "tool_call"}
-        config = _config(own)
+        config, call_id = _config(own), call["id"] or ""
+        args = {**call["args"], **injected(tool, call_id, config)}
+        request: Any = {**call, "args": args, "id": call_id, "type": "tool_call"}
         if _blocks(tool):
             return await self._threads.run(tenant_id, partial(tool.invoke, request, config))
         return await tool.ainvoke(request, config)

@@ -27,6 +27,7 @@ from storage.quota import RedisQuota
 from tenancy.ids import PlanId, SubjectId, TenantId
 from tenancy.principal import TENANT_SCOPES, Role
 from tests.support.model_server import ModelServer, Reply
+from tests.support.plugins import write_plugin
 from tests.support.stores import ACME
 
 ROOT = Path(__file__).parents[2]
@@ -40,6 +41,26 @@ NODES = {
     "run_tools",
     "settle",
 }
+NOTING = '''
+from typing import Annotated
+from langchain_core.tools import tool
+from langgraph.prebuilt import InjectedStore
+from langgraph.store.base import BaseStore
+
+def tools(tenant):
+    @tool
+    async def note(root: str, text: str, store: Annotated[BaseStore, InjectedStore()]) -> str:
+        """Note a text, and tell all there is."""
+        await store.aput((root, "notes"), text, {"text": text})
+        return ", ".join(sorted(item.key for item in await store.asearch(())))
+
+    @tool
+    def look(store: Annotated[BaseStore, InjectedStore()]) -> str:
+        """Tell all there is, from a thread."""
+        return ", ".join(sorted(item.key for item in store.search(())))
+
+    return [note, look]
+'''
 QUESTION = {"messages": [{"type": "human", "content": "Hi"}]}
 ASSISTANT = "tenantry"
 
@@ -79,6 +100,14 @@ class Dev:
         """What the operator of the platform reads."""
         with psycopg.connect(self.stores.operator_url or "") as conn:
             return conn.execute(statement, params).fetchall()
+
+    def new_tenant(self, name: str, *tools: str) -> str:
+        """A tenant of the test's own, on a plan with memory, that has enabled these tools."""
+        with control(self.stores.owner()) as admin:
+            admin.create_tenant(TenantId(name), name.title(), PlanId("pro"))
+            for tool in tools:
+                admin.enable_tool(TenantId(name), tool, enabled=True)
+        return name
 
     def audited(self, run_or_thread: str) -> list[tuple[Any, ...]]:
         """Action, outcome and attributes of each audit event of a run or about a thread."""
@@ -122,6 +151,8 @@ async def dev(
     folder = tmp_path_factory.mktemp("studio")
     for name in ("langgraph.json", "server"):
         (folder / name).symlink_to(ROOT / name)
+    (folder / "site").mkdir()
+    write_plugin(folder / "site", "noting", NOTING)
     issuer = load_or_create(folder / "data")
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
@@ -169,6 +200,7 @@ def _environment(stores: Stores, model: ModelServer, folder: Path) -> dict[str, 
     outside = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {
         **outside,
+        "PYTHONPATH": str(folder / "site"),
         "LANGGRAPH_CLI_NO_ANALYTICS": "1",
         "LANGGRAPH_NO_VERSION_CHECK": "true",
         "LANGSMITH_TRACING": "false",
@@ -327,6 +359,50 @@ async def test_a_run_that_waits_for_approval_holds_nothing_and_goes_on(dev: Dev)
     values = await client.runs.wait(thread, ASSISTANT, command={"resume": decided})
     assert values["messages"][-1]["content"] == "It is late."
     assert await dev.held() == NOTHING
+
+
+async def test_an_agent_remembers_and_forgets_as_on_our_own_server(dev: Dev) -> None:
+    tenant = dev.new_tenant("diary")
+    client = dev.client(tenant)
+    dev.model.script(Reply.tool_call("remember", {"text": "Likes tea"}), Reply.text("I will."))
+    await _turn(client)
+    [[subject, memory_id]] = dev.rows(
+        "select subject_id, resource from tenantry.audit_events where tenant_id = %s"
+        " and action = 'memory.remember'",
+        tenant,
+    )
+    assert subject == "alice"
+    await _turn(client)
+    framed = f'<memory id="{memory_id}" of="person">Likes tea</memory>'
+    assert framed in _prompt(dev)
+    await _turn(dev.client(tenant, "bob"))
+    assert "<memory" not in _prompt(dev)
+    dev.model.script(Reply.tool_call("forget", {"memory": "likes tea"}), Reply.text("I did."))
+    await _turn(client)
+    await _turn(client)
+    assert "<memory" not in _prompt(dev)
+
+
+async def test_a_tool_has_its_runs_own_store(dev: Dev) -> None:
+    ours, theirs = dev.new_tenant("ours", "note", "look"), dev.new_tenant("theirs", "note", "look")
+    ann, bob = dev.client(ours, "ann", Role.ADMIN), dev.client(ours, "bob")
+    rival = dev.client(theirs, "ann", Role.ADMIN)
+    assert await _told(dev, rival, "note", root="person", text="rival") == "rival"
+    assert await _told(dev, ann, "note", root="person", text="ann") == "ann"
+    assert await _told(dev, ann, "note", root="tenant", text="all") == "all, ann"
+    assert await _told(dev, bob, "look") == "all"
+    assert await _told(dev, rival, "look") == "rival"
+
+
+def _prompt(dev: Dev) -> str:
+    return str(dev.model.chat_requests[-1]["messages"][0]["content"])
+
+
+async def _told(dev: Dev, client: LangGraphClient, tool: str, **args: str) -> str:
+    """What a tool answers to a run."""
+    dev.model.script(Reply.tool_call(tool, args), Reply.text("Done."))
+    await _turn(client)
+    return str(dev.model.chat_requests[-1]["messages"][-1]["content"])
 
 
 async def test_over_its_limit_a_tenant_is_refused_and_it_is_audited(dev: Dev) -> None:

@@ -4,13 +4,15 @@ import asyncio
 from uuid import uuid4
 
 import pytest
+from langgraph.store.memory import InMemoryStore
 
 from server.settings import Environment
 from server.studio_auth import FROM_STUDIO, principal_from
 from server.studio_house import Studio
 from server.studio_runs import StudioRuns
+from server.studio_store import StudioStore, require_own_store
 from storage.control import control
-from tenancy.errors import NotAuthenticated, TenantSuspended, Unavailable
+from tenancy.errors import Misconfigured, NotAuthenticated, TenantSuspended, Unavailable
 from tenancy.ids import RunId, SubjectId, ThreadId
 from tenancy.principal import MEMBER_SCOPES, Principal, Role, Scope
 from tenancy.quota import Claim
@@ -51,6 +53,12 @@ async def test_elsewhere_studio_alone_is_nobody(
 ) -> None:
     with pytest.raises(NotAuthenticated):
         await principal_from(studio_of(product, **overrides), [FROM_STUDIO])
+
+
+def test_a_store_that_tenants_share_is_refused() -> None:
+    with pytest.raises(Misconfigured, match=r"langgraph\.json"):
+        require_own_store(InMemoryStore())
+    require_own_store(StudioStore(InMemoryStore))
 
 
 async def test_studio_alone_does_not_enter_a_suspended_tenant(product: House) -> None:

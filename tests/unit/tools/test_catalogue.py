@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import pytest
 from langchain_core.tools import BaseTool, InjectedToolArg, InjectedToolCallId, Tool, tool
-from langgraph.prebuilt import InjectedState, ToolRuntime
+from langgraph.prebuilt import InjectedState, InjectedStore, ToolRuntime
+from langgraph.store.base import BaseStore
 from pydantic import BaseModel, ConfigDict
 
 from tests.unit.tools.makers import always, catalogue, named, on, plugin, tenant
@@ -112,7 +113,13 @@ def wants_state(x: int, state: Annotated[dict, InjectedState]) -> str:
 
 @tool
 def wants_runtime(x: int, runtime: ToolRuntime) -> str:
-    """Wants the graph's runtime."""
+    """Wants a tool's runtime."""
+    return ""
+
+
+@tool
+def wants_store(x: int, store: Annotated[BaseStore, InjectedStore()]) -> str:
+    """Wants the store."""
     return ""
 
 
@@ -142,13 +149,13 @@ def has_no_json_schema(thing: logging.Logger) -> str:
 UNNAMED = Tool(name="unnamed", func=lambda text: text, description="Takes one text.")
 
 
-@pytest.mark.parametrize("uncallable", [wants_state, wants_runtime, has_no_json_schema, UNNAMED])
+@pytest.mark.parametrize("uncallable", [wants_state, has_no_json_schema, UNNAMED])
 def test_a_tool_nobody_could_call_is_no_tool(uncallable: BaseTool) -> None:
     with pytest.raises(Exception, match=r"nobody gives|JsonSchema|unnamed"):
         Catalogue.discover([always(uncallable)], [])
 
 
-@pytest.mark.parametrize("callable_", [wants_call_id, has_a_default])
+@pytest.mark.parametrize("callable_", [wants_call_id, wants_store, wants_runtime, has_a_default])
 def test_what_the_gate_can_give_is_no_obstacle(callable_: BaseTool) -> None:
     assert Catalogue.discover([always(callable_)], []).spec(callable_.name) is not None
 
