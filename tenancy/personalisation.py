@@ -6,16 +6,21 @@ from enum import StrEnum
 from typing import Any
 
 from tenancy.errors import Invalid, Refusal
-from tenancy.text import is_carriable
+from tenancy.said import (
+    Parse,
+    glossary_terms,
+    line_up_to,
+    lines_up_to,
+    one_of,
+    search_limit,
+    temperature,
+    text_up_to,
+)
 
-MAX_TERMS = 40
-MAX_TERM_CHARACTERS = 60
-MAX_MEANING_CHARACTERS = 240
 MAX_POLICIES = 20
 MAX_POLICY_CHARACTERS = 300
 MAX_TOOLS = 64
 MAX_NAME_CHARACTERS = 128  # of a model or tool
-MAX_PASSAGES = 20
 MAX_CHARACTERS = 16_000  # of all that one source says: every prompt carries it
 LENGTHS = ("short", "medium", "long")
 
@@ -37,9 +42,6 @@ class Combine(StrEnum):
     LAST = "last"  # the highest source that speaks
     ADDED = "added"  # all of it: no source takes back what another said
     MERGED = "merged"  # term by term, the highest source that speaks
-
-
-Parse = Callable[[str, object], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,74 +194,6 @@ def _size(value: object) -> int:
     return sum(map(_size, value)) if isinstance(value, list) else len(str(value))
 
 
-def _line(most: int) -> Parse:
-    """A text of one line."""
-
-    def parse(name: str, value: object) -> str:
-        return " ".join(_text(most)(name, value).split())
-
-    return parse
-
-
-def _text(most: int) -> Parse:
-    def parse(name: str, value: object) -> str:
-        if not isinstance(value, str) or not is_carriable(value) or len(value.strip()) > most:
-            raise Invalid(name, f"must be at most {most} characters of text")
-        return value.strip()
-
-    return parse
-
-
-def _one_of(*words: str) -> Parse:
-    def parse(name: str, value: object) -> object:
-        if value not in words:
-            raise Invalid(name, f"must be one of {', '.join(words)}")
-        return value
-
-    return parse
-
-
-def _lines(most: int, characters: int, what: str) -> Parse:
-    """A list of texts of one line, each once."""
-
-    def parse(name: str, value: object) -> list[str]:
-        if not isinstance(value, list) or len(value) > most:
-            raise Invalid(name, f"must be a list of at most {most} {what}")
-        lines = [_line(characters)(name, each) for each in value]
-        if not all(lines):
-            raise Invalid(name, "must hold no empty text")
-        return [*dict.fromkeys(lines)]
-
-    return parse
-
-
-def _terms(name: str, value: object) -> dict[str, str]:
-    if not isinstance(value, dict) or len(value) > MAX_TERMS:
-        raise Invalid(name, f"must be at most {MAX_TERMS} terms with their meanings")
-    read_term, read_meaning = _line(MAX_TERM_CHARACTERS), _line(MAX_MEANING_CHARACTERS)
-    terms = {read_term(name, each): read_meaning(name, value[each]) for each in value}
-    if not all(terms) or not all(terms.values()):
-        raise Invalid(name, "must hold no empty text")
-    return terms
-
-
-def _temperature(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
-        raise Invalid(name, "must be a number from 0 to 2")
-    return float(value)
-
-
-def _search(name: str, value: object) -> dict[str, int]:
-    if not isinstance(value, dict) or set(value) - {"limit"}:
-        raise Invalid(name, 'must be like {"limit": 5}')
-    limit = value.get("limit")
-    if limit is None:
-        return {}
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= MAX_PASSAGES:
-        raise Invalid(name, f"must have a limit from 0 to {MAX_PASSAGES}")
-    return {"limit": limit}
-
-
 EVERYBODY = tuple(Source)
 TENANTS = (Source.PLATFORM, Source.PLAN, Source.TENANT)
 ASSISTANTS = (*TENANTS, Source.ASSISTANT)
@@ -267,20 +201,20 @@ CONTEXT = ("page", "locale", "channel")  # where the user is, as the client says
 RANK: Mapping[Source, int] = {source: rank for rank, source in enumerate(Source)}
 TOO_LONG = f"is too long: all together must be at most {MAX_CHARACTERS} characters"
 FIELDS: Mapping[str, Rule] = {
-    "persona": Rule(_line(500), ASSISTANTS),
-    "tone": Rule(_line(64), EVERYBODY),
-    "language": Rule(_line(64), EVERYBODY),
-    "length": Rule(_one_of(*LENGTHS), EVERYBODY),
-    "instructions": Rule(_text(4000), (*ASSISTANTS, Source.USER), Combine.ADDED),
+    "persona": Rule(line_up_to(500), ASSISTANTS),
+    "tone": Rule(line_up_to(64), EVERYBODY),
+    "language": Rule(line_up_to(64), EVERYBODY),
+    "length": Rule(one_of(*LENGTHS), EVERYBODY),
+    "instructions": Rule(text_up_to(4000), (*ASSISTANTS, Source.USER), Combine.ADDED),
     "policies": Rule(
-        _lines(MAX_POLICIES, MAX_POLICY_CHARACTERS, "sentences"), TENANTS, Combine.ADDED
+        lines_up_to(MAX_POLICIES, MAX_POLICY_CHARACTERS, "sentences"), TENANTS, Combine.ADDED
     ),
-    "glossary": Rule(_terms, TENANTS, Combine.MERGED),
-    "model": Rule(_line(MAX_NAME_CHARACTERS), ASSISTANTS),
-    "temperature": Rule(_temperature, ASSISTANTS),
-    "search": Rule(_search, ASSISTANTS),
-    "tools": Rule(_lines(MAX_TOOLS, MAX_NAME_CHARACTERS, "names"), (Source.ASSISTANT,)),
-    "page": Rule(_line(512), (Source.REQUEST,)),
-    "locale": Rule(_line(35), (Source.REQUEST,)),
-    "channel": Rule(_line(32), (Source.REQUEST,)),
+    "glossary": Rule(glossary_terms, TENANTS, Combine.MERGED),
+    "model": Rule(line_up_to(MAX_NAME_CHARACTERS), ASSISTANTS),
+    "temperature": Rule(temperature, ASSISTANTS),
+    "search": Rule(search_limit, ASSISTANTS),
+    "tools": Rule(lines_up_to(MAX_TOOLS, MAX_NAME_CHARACTERS, "names"), (Source.ASSISTANT,)),
+    "page": Rule(line_up_to(512), (Source.REQUEST,)),
+    "locale": Rule(line_up_to(35), (Source.REQUEST,)),
+    "channel": Rule(line_up_to(32), (Source.REQUEST,)),
 }
