@@ -14,6 +14,7 @@ from tenancy.memory import Memory, Recall, Recalled
 from tenancy.plan import Step
 from tenancy.principal import Principal
 from tenancy.quota import Claim
+from tenancy.search_filter import SearchFilter
 from tenancy.summary import Summary
 from tenancy.tenant import Tenant
 from tenancy.usage import Meter, Tokens
@@ -156,8 +157,10 @@ class Turns(Protocol):
 class Passages(Protocol):
     """Finds passages in one tenant's documents. Raises `ModelFailed` or `Unavailable`."""
 
-    async def search(self, tenant_id: TenantId, query: str, limit: int) -> Found:
-        """The best `limit` passages, best first."""
+    async def search(
+        self, tenant_id: TenantId, query: str, limit: int, within: SearchFilter | None = None
+    ) -> Found:
+        """The best `limit` passages, best first, of documents that `within` lets through."""
         ...
 
 

@@ -12,10 +12,10 @@ from tenancy.said import (
     line_up_to,
     lines_up_to,
     one_of,
-    search_limit,
     temperature,
     text_up_to,
 )
+from tenancy.search_setting import SearchSetting, parse_search
 
 MAX_POLICIES = 20
 MAX_POLICY_CHARACTERS = 300
@@ -41,7 +41,7 @@ class Combine(StrEnum):
 
     LAST = "last"  # the highest source that speaks
     ADDED = "added"  # all of it: no source takes back what another said
-    MERGED = "merged"  # term by term, the highest source that speaks
+    MERGED = "merged"  # key by key, the highest source that speaks
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,15 @@ class Effective:
     @property
     def glossary(self) -> dict[str, str]:
         """The meaning of each term."""
-        return {t: m for each in self.of("glossary") for t, m in each.value.items()}
+        return self._merged("glossary")
 
     @property
     def policies(self) -> list[str]:
         """All policies, each once."""
         return [*dict.fromkeys(each for said in self.of("policies") for each in said.value)]
+
+    def _merged(self, name: str) -> dict[str, Any]:
+        return {key: value for each in self.of(name) for key, value in each.value.items()}
 
     def model(self, allows: Callable[[str], bool]) -> str | None:
         """The model of the highest source that names one which the plan allows."""
@@ -114,10 +117,9 @@ class Effective:
         return named is None or name in named
 
     @property
-    def passages(self) -> int | None:
-        """How many passages are looked up."""
-        limit: int | None = (self.last("search") or {}).get("limit")
-        return limit
+    def search(self) -> SearchSetting:
+        """How passages are looked up."""
+        return SearchSetting.of(self._merged("search"))
 
     def holding(self, allows_model: Callable[[str], bool]) -> Iterator[Value]:
         """What holds, by field; a field that is combined is there once for each source."""
@@ -180,12 +182,12 @@ def sound(source: Source, stored: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _unmasked(said: list[Value]) -> Iterator[Value]:
-    """Each source with those of its terms that no higher one says too."""
+    """Each source with those of its keys that no higher one says too."""
     for position, each in enumerate(said):
-        higher = {term for other in said[position + 1 :] for term in other.value}
-        terms = {term: meaning for term, meaning in each.value.items() if term not in higher}
-        if terms:
-            yield Value(each.field, terms, each.source)
+        higher = {key for other in said[position + 1 :] for key in other.value}
+        kept = {key: value for key, value in each.value.items() if key not in higher}
+        if kept:
+            yield Value(each.field, kept, each.source)
 
 
 def _size(value: object) -> int:
@@ -212,7 +214,7 @@ FIELDS: Mapping[str, Rule] = {
     "glossary": Rule(glossary_terms, TENANTS, Combine.MERGED),
     "model": Rule(line_up_to(MAX_NAME_CHARACTERS), ASSISTANTS),
     "temperature": Rule(temperature, ASSISTANTS),
-    "search": Rule(search_limit, ASSISTANTS),
+    "search": Rule(parse_search, ASSISTANTS, Combine.MERGED),
     "tools": Rule(lines_up_to(MAX_TOOLS, MAX_NAME_CHARACTERS, "names"), (Source.ASSISTANT,)),
     "page": Rule(line_up_to(512), (Source.REQUEST,)),
     "locale": Rule(line_up_to(35), (Source.REQUEST,)),

@@ -9,7 +9,6 @@ from tenancy.text import is_carriable
 MAX_TERMS = 40
 MAX_TERM_CHARACTERS = 60
 MAX_MEANING_CHARACTERS = 240
-MAX_PASSAGES = 20
 
 Parse = Callable[[str, object], Any]
 
@@ -75,15 +74,3 @@ def temperature(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 2:
         raise Invalid(name, "must be a number from 0 to 2")
     return float(value)
-
-
-def search_limit(name: str, value: object) -> dict[str, int]:
-    """How many passages are looked up."""
-    if not isinstance(value, dict) or set(value) - {"limit"}:
-        raise Invalid(name, 'must be like {"limit": 5}')
-    limit = value.get("limit")
-    if limit is None:
-        return {}
-    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= MAX_PASSAGES:
-        raise Invalid(name, f"must have a limit from 0 to {MAX_PASSAGES}")
-    return {"limit": limit}

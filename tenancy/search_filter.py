@@ -48,9 +48,16 @@ def parse_metadata(given: Any, field: str = "metadata") -> Metadata:
     if not isinstance(given, dict) or len(given) > MAX_METADATA:
         raise Invalid(field, f"must be an object of at most {MAX_METADATA} names")
     for name, value in given.items():
-        _check_text(name, MAX_NAME_CHARACTERS, field)
+        check_name(name, field)
         check_scalar(value, f"{field}.{name}")
     return given
+
+
+def check_name(name: Any, field: str) -> None:
+    """Raise `Invalid` for what no metadata can be called."""
+    if not isinstance(name, str):
+        raise Invalid(field, "must have texts for names")
+    _check_text(name, MAX_NAME_CHARACTERS, field)
 
 
 def check_scalar(value: Any, field: str) -> None:

@@ -5,12 +5,16 @@ from datetime import UTC, datetime, tzinfo
 from typing import Annotated, Any, Protocol
 from zoneinfo import ZoneInfo
 
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, tool
 from pydantic import BaseModel, Field
 
 from tenancy.document import Found
 from tenancy.ids import TenantId
+from tenancy.search_filter import SearchFilter
+from tenancy.search_setting import SearchSetting
 from tools.catalogue import ToolFactory
+from tools.gate import SEARCH_KEY
 from tools.memory import Keeper, memory_tools
 
 PASSAGES = 5
@@ -26,8 +30,10 @@ class SearchDocuments(BaseModel):
 class Search(Protocol):
     """Finds passages in what one tenant may read."""
 
-    async def search(self, tenant_id: TenantId, query: str, limit: int) -> Found:
-        """The `limit` best passages for `query`."""
+    async def search(
+        self, tenant_id: TenantId, query: str, limit: int, within: SearchFilter | None = None
+    ) -> Found:
+        """The `limit` best passages for `query`, of documents that `within` lets through."""
 
 
 def built_ins(search: Search, keeper: Keeper) -> Sequence[ToolFactory]:
@@ -50,15 +56,17 @@ def clock(now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> ToolFactor
 
 
 def document_search(search: Search) -> ToolFactory:
-    """A factory of `search_documents`: the tenant is fixed when the tool is built."""
+    """A factory of `search_documents`: the tenant is fixed, where it looks is the assistant's."""
 
     def factory(tenant: Mapping[str, Any]) -> list[BaseTool]:
         tenant_id: TenantId | None = tenant["tenant_id"]
 
-        async def search_documents(query: str) -> tuple[str, Found | None]:
+        async def search_documents(query: str, config: RunnableConfig) -> tuple[str, Found | None]:
             if tenant_id is None:
                 return "There are no documents here.", None
-            found = await search.search(tenant_id, query, PASSAGES)
+            setting: SearchSetting = config["configurable"][SEARCH_KEY]
+            limit = setting.limit or PASSAGES  # none beforehand is not none when it is asked for
+            found = await search.search(tenant_id, query, limit, setting.within)
             return _readable(found), found
 
         # Its schema is made once, not for each tenant: that is most of what a tool costs.

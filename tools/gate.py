@@ -15,6 +15,7 @@ from tenancy.component import ActorChain
 from tenancy.errors import Invalid, IsolationBreach, NotAuthenticated, require_own
 from tenancy.ids import TenantId
 from tenancy.principal import Scope
+from tenancy.search_setting import SearchSetting
 from tools.arguments import model_arguments
 from tools.edge import Edge
 from tools.injection import injected
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 # that a tool asks in private. Tracers switched on by the environment still see the call.
 QUIET = RunnableConfig(callbacks=[])
 CONFIG_KEY = "transaction_token"  # where a tool finds its own, in `configurable`
+SEARCH_KEY = "search"  # and how the assistant looks things up
 
 
 class Gate:
@@ -70,7 +72,8 @@ class Gate:
             own, actors = self._cross(usable, tenant_id, token)
         except NotAuthenticated:
             return failed(call, "refused", f"The tool `{name}` takes no call from this run.")
-        outcome = await self._run_in_time(usable, {**call, "args": args}, tenant_id, own)
+        config = _config(own, toolbox.search)
+        outcome = await self._run_in_time(usable, {**call, "args": args}, tenant_id, config)
         return replace(outcome, actors=actors)
 
     def _cross(self, usable: Usable, tenant_id: TenantId, token: str) -> tuple[str, ActorChain]:
@@ -80,13 +83,13 @@ class Gate:
         return own, self._edge.verify(own, tenant_id, name, needed)
 
     async def _run_in_time(
-        self, usable: Usable, call: ToolCall, tenant_id: TenantId, own: str
+        self, usable: Usable, call: ToolCall, tenant_id: TenantId, config: RunnableConfig
     ) -> ToolOutcome:
         name, seconds = usable.spec.name, usable.spec.timeout.total_seconds()
         deadline = asyncio.timeout(seconds)
         try:
             async with deadline:
-                said = await self._invoke(usable.tool, call, tenant_id, own)
+                said = await self._invoke(usable.tool, call, tenant_id, config)
             return outcome_of(call, said, tenant_id)
         except (GraphBubbleUp, IsolationBreach):
             raise
@@ -102,8 +105,10 @@ class Gate:
             # The class alone: the text may quote a secret of the tenant or of the deployment.
             return failed(call, "error", f"The tool `{name}` failed: {type(error).__name__}.")
 
-    async def _invoke(self, tool: BaseTool, call: ToolCall, tenant_id: TenantId, own: str) -> Any:
-        config, call_id = _config(own), call["id"] or ""
+    async def _invoke(
+        self, tool: BaseTool, call: ToolCall, tenant_id: TenantId, config: RunnableConfig
+    ) -> Any:
+        call_id = call["id"] or ""
         args = {**call["args"], **injected(tool, call_id, config)}
         request: Any = {**call, "args": args, "id": call_id, "type": "tool_call"}
         if _blocks(tool):
@@ -117,10 +122,11 @@ def needs_approval(call: ToolCall, toolbox: Toolbox) -> bool:
     return usable is not None and usable.needs_approval
 
 
-def _config(own: str) -> RunnableConfig:
+def _config(own: str, search: SearchSetting) -> RunnableConfig:
     config = ensure_config(QUIET)  # with what LangGraph needs for an interrupt
     # Behind a call, because LangChain copies plain text from here into metadata, which is traced.
-    config["configurable"] = {**config.get("configurable", {}), CONFIG_KEY: lambda: own}
+    added = {CONFIG_KEY: lambda: own, SEARCH_KEY: search}
+    config["configurable"] = {**config.get("configurable", {}), **added}
     return config
 
 

@@ -12,6 +12,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from tenancy.errors import TenantMismatch
 from tenancy.ids import TenantId
 from tenancy.principal import Principal, Scope
+from tenancy.search_setting import UNSAID, SearchSetting
 from tenancy.tenant import Tenant, ToolSetting
 from tools.catalogue import Catalogue
 from tools.memory import MEMORY_TOOLS
@@ -47,10 +48,14 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Toolbox:
-    """The tools one principal may use now, built for its tenant, in the catalogue's order."""
+    """The tools one principal may use now, built for its tenant, in the catalogue's order.
+
+    `search` is how the assistant at hand looks things up: a tool is built for all of a tenant's.
+    """
 
     tenant_id: TenantId
     usable: Mapping[str, Usable]
+    search: SearchSetting = UNSAID
 
     def names(self) -> tuple[str, ...]:
         """The names of all tools."""
@@ -101,7 +106,7 @@ class Toolboxes:
         specs = [spec for spec in self._catalogue.specs() if _may_use(tenant, principal, spec)]
         built = self._usable(tenant) if specs else {}
         mine = {spec.name: built[spec.name] for spec in specs if spec.name in built}
-        return Toolbox(tenant.tenant_id, mine)
+        return Toolbox(tenant.tenant_id, mine, tenant.effective.search)
 
     def listing(self, tenant: Tenant, principal: Principal) -> Sequence[Listed]:
         """The tools the tenant's plan entitles to, and whether each is enabled for the tenant."""

@@ -11,13 +11,14 @@ PASSAGES = 5  # more add cost faster than answers
 
 
 async def retrieve(state: AgentState, turn: Turn, *, passages: Passages) -> Update:
-    """Passages from this tenant's documents, best first."""
+    """Passages from this tenant's documents, best first, as the assistant looks them up."""
     tenant_id = turn.principal.tenant_id
-    wanted = turn.tenant.effective.passages
-    limit = PASSAGES if wanted is None else wanted
+    setting = turn.tenant.effective.search
+    limit = PASSAGES if setting.limit is None else setting.limit
     if limit == 0:
         return {"passages": []}
-    found = await passages.search(tenant_id, question_of(state["messages"]), limit)
+    question = question_of(state["messages"])
+    found = await passages.search(tenant_id, question, limit, setting.within)
     require_own(tenant_id, (passage.tenant_id for passage in found.passages), "retrieval")
     turn.used(Meter.EMBEDDING_TOKENS, found.embedding_tokens, found.embedding_model, "retrieve")
     return {"passages": numbered(found.passages, after=[])}

@@ -69,7 +69,9 @@ def installed_tools() -> "Catalogue":
 class _EmptyIndex:
     """Finds nothing."""
 
-    async def search(self, _tenant_id: TenantId, _query: str, _limit: int) -> Found:
+    async def search(
+        self, _tenant_id: TenantId, _query: str, _limit: int, _within: object = None
+    ) -> Found:
         return Found((), "", 0)
 
 

@@ -15,23 +15,19 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from server.routes.wire import Body, JsonUUID, Text
-from tenancy.ids import DocumentId
-from tenancy.search_filter import (
-    MAX_METADATA,
-    MAX_NAME_CHARACTERS,
-    Condition,
-    SearchFilter,
-    check_scalar,
+from tenancy.filter_form import (
+    FORMS,
+    MAX_DOCUMENTS,
+    MAX_MEDIA_TYPE_CHARACTERS,
+    MAX_MEDIA_TYPES,
+    MAX_VALUES,
+    parse_filter,
 )
-
-MAX_DOCUMENTS = 100
-MAX_MEDIA_TYPES = 20
-MAX_VALUES = 50
-FORMS = f'must be text, a number, true, false, {{"in": [1 to {MAX_VALUES}]}} or {{"exists": true}}'
+from tenancy.search_filter import MAX_METADATA, MAX_NAME_CHARACTERS, SearchFilter
 
 JsonScalar = Text | StrictBool | StrictInt | StrictFloat
 Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
-MediaType = Annotated[Text, Field(max_length=200)]
+MediaType = Annotated[Text, Field(max_length=MAX_MEDIA_TYPE_CHARACTERS)]
 Instant = Annotated[AwareDatetime, Field(strict=False)]
 
 
@@ -69,26 +65,8 @@ class FilterBody(Body):
     ) = None
     created_from: Instant | None = None
     created_before: Instant | None = None
-    metadata: Annotated[dict[Name, Wanted], Field(max_length=MAX_METADATA)] = Field(
-        default_factory=dict
-    )
+    metadata: Annotated[dict[Name, Wanted], Field(max_length=MAX_METADATA)] | None = None
 
     def parsed(self) -> SearchFilter:
         """As the search takes it; raises `Invalid`."""
-        ids = self.document_ids
-        return SearchFilter(
-            document_ids=None if ids is None else [DocumentId(each) for each in ids],
-            media_types=self.media_types,
-            created_from=self.created_from,
-            created_before=self.created_before,
-            metadata=[_condition(name, wanted) for name, wanted in self.metadata.items()],
-        )
-
-
-def _condition(name: str, wanted: JsonScalar | In | Exists) -> Condition:
-    if isinstance(wanted, Exists):
-        return Condition(name, present=wanted.exists)
-    values = wanted.in_ if isinstance(wanted, In) else [wanted]
-    for value in values:
-        check_scalar(value, f"filter.metadata.{name}")
-    return Condition(name, any_of=values)
+        return parse_filter(self.model_dump(mode="json", by_alias=True))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tenancy.errors import Invalid
+from tenancy.filter_form import parse_filter
 from tenancy.personalisation import (
     FIELDS,
     MAX_CHARACTERS,
@@ -18,6 +19,7 @@ from tenancy.personalisation import (
     resolve,
     sound,
 )
+from tenancy.search_setting import SearchSetting
 
 SAID: dict[str, st.SearchStrategy[Any]] = {
     "length": st.sampled_from(["short", "medium", "long"]),
@@ -26,7 +28,10 @@ SAID: dict[str, st.SearchStrategy[Any]] = {
         st.sampled_from(["SLA", "CSM"]), st.sampled_from(["one", "two"]), min_size=1
     ),
     "temperature": st.floats(0, 2),
-    "search": st.fixed_dictionaries({"limit": st.integers(0, 20)}),
+    "search": st.fixed_dictionaries(
+        {"limit": st.integers(0, 20)},
+        optional={"filter": st.sampled_from([{}, {"metadata": {"area": "north"}}])},
+    ),
     "tools": st.lists(st.sampled_from(["search", "now"]), unique=True),
 }
 WORDS = st.text("abc", min_size=1, max_size=8)
@@ -74,8 +79,11 @@ def test_what_is_shown_as_holding_is_what_holds(said: list[Layer]) -> None:
     assert [each.value for each in shown if each.field == "model"] == [
         name for name in [effective.model(lambda model: model != "aaa")] if name
     ]
-    terms = [term for each in shown if each.field == "glossary" for term in each.value]
-    assert len(terms) == len(set(terms))
+    looked_up = {k: v for each in shown if each.field == "search" for k, v in each.value.items()}
+    assert SearchSetting.of(looked_up) == effective.search
+    for name in ("glossary", "search"):
+        keys = [key for each in shown if each.field == name for key in each.value]
+        assert len(keys) == len(set(keys))
 
 
 @given(st.sampled_from(Source), says)
@@ -113,15 +121,19 @@ def test_a_field_is_refused_where_its_source_may_not_say_it(source: Source, name
         ("temperature", True),
         ("temperature", 2.1),
         ("temperature", float("nan")),
-        ("search", {"limit": 21}),
-        ("search", {"filter": "x"}),
-        ("search", {"limit": True}),
+        ("search", 5),
+        ("search", {"corpus": "x"}),
+        ("search.limit", {"limit": 21}),
+        ("search.limit", {"limit": True}),
+        ("search.filter", {"filter": "x"}),
+        ("search.filter.tenant_id", {"filter": {"tenant_id": "globex"}}),
+        ("search.filter.created_from", {"filter": {"created_from": "2020-01-01"}}),
         ("unheard", "of"),
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(Invalid) as refusal:
-        parse_said(Source.TENANT, {name: value})
+        parse_said(Source.TENANT, {name.partition(".")[0]: value})
     assert refusal.value.field == name
 
 
@@ -137,6 +149,15 @@ def test_what_one_source_says_is_bounded_altogether() -> None:
 def test_what_was_stored_and_cannot_be_read_any_more_is_not_said() -> None:
     stored = {"persona": 7, "language": "French", "unheard": "of"}
     assert sound(Source.TENANT, stored) == {"language": "French"}
+
+
+def test_a_filter_goes_on_where_a_nearer_source_says_only_how_much() -> None:
+    north = {"metadata": {"area": "north"}}
+    says = [Layer(Source.TENANT, {"search": {"limit": 3, "filter": north}})]
+    nearer = resolve([*says, Layer(Source.ASSISTANT, {"search": {"limit": 7}})]).search
+    assert (nearer.limit, nearer.within) == (7, parse_filter(north))
+    everywhere = resolve([*says, Layer(Source.ASSISTANT, {"search": {"filter": {}}})]).search
+    assert (everywhere.limit, everywhere.within) == (3, None)
 
 
 def test_a_line_cannot_become_two() -> None:

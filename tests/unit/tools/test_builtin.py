@@ -10,6 +10,7 @@ from langchain_core.tools import BaseTool
 from tenancy.document import Found
 from tenancy.errors import Forbidden, IsolationBreach
 from tenancy.ids import TenantId
+from tenancy.search_filter import SearchFilter
 from tests.unit.tools.makers import ACME, call, gate, passage, principal, tenant, token
 from tools.builtin import built_ins, clock
 from tools.catalogue import Catalogue
@@ -24,10 +25,12 @@ class Shelf:
     """A search that remembers who asked."""
 
     found: Found
-    asked: list[tuple[TenantId, str, int]] = field(default_factory=list)
+    asked: list[tuple[TenantId, int, SearchFilter | None]] = field(default_factory=list)
 
-    async def search(self, tenant_id: TenantId, query: str, limit: int) -> Found:
-        self.asked.append((tenant_id, query, limit))
+    async def search(
+        self, tenant_id: TenantId, query: str, limit: int, within: SearchFilter | None = None
+    ) -> Found:
+        self.asked.append((tenant_id, limit, within))
         return self.found
 
 
@@ -66,9 +69,9 @@ def test_the_real_clock_is_aware() -> None:
     assert "UTC" in tool.invoke({})
 
 
-async def search_as(name: str, shelf: Shelf, **args: str):
+async def search_as(name: str, shelf: Shelf, *, search: Any = None, **args: str):
     boxes = Toolboxes(Catalogue.discover(built_ins(shelf, Diary()), []))
-    box = boxes.of(tenant(name), principal(name))
+    box = boxes.of(replace(tenant(name), preferences={"search": search}), principal(name))
     return await gate().run(
         call("search_documents", **args), box, tenant_id=TenantId(name), token=token(name)
     )
@@ -79,6 +82,25 @@ async def test_a_search_is_made_for_the_tenant_it_was_built_for() -> None:
     await search_as("acme", shelf, query="returns", tenant_id="globex")
     await search_as("globex", shelf, query="returns")
     assert [asked[0] for asked in shelf.asked] == ["acme", "globex"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "limit", "within"),
+    [
+        (None, 5, None),
+        ({"limit": 2}, 2, None),
+        ({"limit": 0}, 5, None),
+        ({"filter": {"media_types": ["text/plain"]}}, 5, SearchFilter(media_types=["text/plain"])),
+    ],
+    ids=str,
+)
+async def test_a_search_looks_where_the_assistant_does(
+    setting: Any, limit: int, within: SearchFilter | None
+) -> None:
+    shelf = Shelf(Found((), "minilm", 4))
+    asked = {"query": "returns", "filter": "{}", "limit": "50", "config": "{}"}
+    await search_as("acme", shelf, search=setting, **asked)
+    assert shelf.asked == [("acme", limit, within)]
 
 
 async def test_a_search_brings_readable_text_passages_and_what_it_consumed() -> None:
