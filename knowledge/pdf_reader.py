@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from io import BytesIO
 
-from pypdf import PdfReader, apply_configuration
+from pypdf import PageObject, PdfReader, apply_configuration
 
 from knowledge.unreadable import Counter, Unreadable
 
@@ -48,8 +48,16 @@ def _open(data: bytes) -> PdfReader:
 
 def _pages(reader: PdfReader) -> Iterator[str]:
     count = Counter()
-    for page in reader.pages:
-        yield _WRAPPED.sub(" ", count.take(page.extract_text().strip()))
+    for number, page in enumerate(reader.pages, 1):
+        yield _WRAPPED.sub(" ", count.take(_text(page, number)))
+
+
+def _text(page: PageObject, number: int) -> str:
+    try:
+        return page.extract_text().strip()
+    except Exception as broken:  # as above
+        reason = f"is a PDF whose page {number} is broken or too complex to read"
+        raise Unreadable(reason) from broken
 
 
 def _title(reader: PdfReader) -> str | None:

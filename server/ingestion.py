@@ -12,7 +12,7 @@ from knowledge.ingest import Library
 from server.ingestion_metrics import tell_ingestions
 from storage.ingestion import PostgresIngestion
 from tenancy.document import Document, Ingestion, Upload
-from tenancy.errors import Failure, LeaseLost, ModelFailed, Refusal, Unavailable
+from tenancy.errors import Failure, Invalid, LeaseLost, ModelFailed, Refusal, Unavailable
 from tenancy.ids import SubjectId, TenantId
 from tenancy.plan import UNLIMITED
 from tenancy.usage import embedding_usage
@@ -120,7 +120,7 @@ class Ingestor:
         try:
             await self._read_on(job)
         except Refusal as refusal:
-            await self.jobs.fail(job, refusal.detail)
+            await self.jobs.fail(job, _reason(refusal))
         except ModelFailed as error:
             await self._try_later(job, error)
         except (asyncio.CancelledError, Unavailable):  # another process, or turn, goes on at once
@@ -207,3 +207,8 @@ class Ingestor:
 
 async def _unlimited(_tenant_id: TenantId) -> int:
     return UNLIMITED
+
+
+def _reason(refusal: Refusal) -> str:
+    """What its owner reads of a document that failed: the field is the file itself."""
+    return f"The file {refusal.message}." if isinstance(refusal, Invalid) else refusal.detail

@@ -178,7 +178,7 @@ async def test_a_file_that_cannot_be_read_says_why(
     await drain(here, tenant)
     failed = await documents.get(tenant, broken.document_id)
     assert failed.status == DocumentStatus.FAILED
-    assert failed.error
+    assert failed.error == "The file is a PDF that is broken or too complex to read."
     assert (await documents.get(tenant, sound.document_id)).status == DocumentStatus.READY
 
 

@@ -110,6 +110,13 @@ def test_broken_files_are_invalid_with_the_reason(name: str, data: bytes, reason
     assert reason in refused.value.message
 
 
+def test_a_pdf_that_breaks_on_a_page_says_which() -> None:
+    heavy = b"BT (x) Tj ET " * 3_000_000
+    with pytest.raises(Invalid) as refused:
+        parse("a.pdf", assemble([b"BT (fine) Tj ET", heavy, b"BT (fine) Tj ET"]))
+    assert refused.value.message == "is a PDF whose page 2 is broken or too complex to read"
+
+
 def test_a_pdf_of_too_many_pages_is_invalid() -> None:
     with pytest.raises(Invalid) as refused:
         parse("a.pdf", assemble([b""] * (pdf_reader.MAX_PAGES + 1)))
