@@ -10,15 +10,12 @@ import structlog
 
 from server.quota_metrics import tell_quota_drift
 from server.stores import Stores
-from storage import redis_client
-from storage.cells import Cell, Cells
+from storage.cells import Cells, open_cells
 from storage.checks import refuse_unsafe
 from storage.ledger import PostgresLedger
-from storage.postgres import Pool
 from storage.quota_books import QuotaBooks
 from tenancy.errors import Unavailable
 from tenancy.ids import TenantId
-from tenancy.placement import FIRST_CELL
 from tenancy.quota import Period, period_start
 from tenancy.reconciliation import Balance, Correction, Snapshot, correction, estimates
 from tenancy.usage import Meter
@@ -133,21 +130,16 @@ async def reconcile_all(
 
     Raises `Misconfigured` where isolation cannot hold.
     """
-    pool = Pool(stores.app, size=1)
-    cells = Cells(Cell(FIRST_CELL, pool, redis_client.connect(stores.redis_url)))
-    await cells.first.open()
     found: list[Reconciled] = []
     failed: list[str] = []
-    try:
-        await refuse_unsafe(pool)
+    async with open_cells(stores.app, stores.redis_url, size=1) as cells:
+        await refuse_unsafe(cells.first.pool)
         reconciler = reconciler_for(cells)
         for tenant_id in tenants:
             try:
                 found += await reconciler.reconcile(tenant_id, repair=repair)
             except Unavailable as error:
                 failed.append(error.detail)
-    finally:
-        await cells.first.close()
     return found, failed
 
 

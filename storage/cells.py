@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from storage import postgres
+from storage import postgres, redis_client
 from storage.postgres import Params, Pool, Row, TenantConnection
 from storage.queries import Call
 from storage.redis_client import AnyRedis
+from storage.seal import AppDatabase
 from tenancy.ids import TenantId
+from tenancy.placement import FIRST_CELL
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +53,14 @@ class Cells:
     def for_tenant(self, tenant_id: TenantId) -> Cell:
         """The cell that holds `tenant_id`: one dictionary look-up."""
         return self.placed.get(tenant_id, self.first)
+
+
+@asynccontextmanager
+async def open_cells(database: AppDatabase, redis_url: str, *, size: int) -> AsyncIterator[Cells]:
+    """The cells of a process that is no server, with so many connections; closed afterwards."""
+    cells = Cells(Cell(FIRST_CELL, Pool(database, size=size), redis_client.connect(redis_url)))
+    await cells.first.open()
+    try:
+        yield cells
+    finally:
+        await cells.first.close()

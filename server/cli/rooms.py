@@ -9,7 +9,6 @@ from server.cli.terminal import stores_for
 from tenancy.document import Found
 from tenancy.errors import NotFound
 from tenancy.ids import SubjectId, TenantId, parse_subject_id, parse_tenant_id
-from tenancy.placement import FIRST_CELL
 from tenancy.principal import SCOPES_OF_ROLE, Principal, Role
 
 if TYPE_CHECKING:
@@ -42,20 +41,13 @@ async def services_for(data_dir: Path | None) -> "AsyncIterator[Services]":
 async def tenant_for(data_dir: Path | None, name: str) -> "AsyncIterator[tuple[Tenant, Cells]]":
     """One tenant and the cells, without the house. Raises `NotFound`, `Misconfigured`."""
     with stores_for(data_dir) as (_, stores):
-        from storage import redis_client
-        from storage.cells import Cell, Cells
+        from storage.cells import open_cells
         from storage.checks import refuse_unsafe
         from storage.directory import Directory
-        from storage.postgres import Pool
 
-        pool = Pool(stores.app, size=1)
-        cells = Cells(Cell(FIRST_CELL, pool, redis_client.connect(stores.redis_url)))
-        await cells.first.open()
-        try:
-            await refuse_unsafe(pool)
-            yield await known_tenant(Directory(pool), name), cells
-        finally:
-            await cells.first.close()
+        async with open_cells(stores.app, stores.redis_url, size=1) as cells:
+            await refuse_unsafe(cells.first.pool)
+            yield await known_tenant(Directory(cells.first.pool), name), cells
 
 
 def installed_tools() -> "Catalogue":
