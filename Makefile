@@ -13,7 +13,8 @@ up: install
 	$(RUN) tenantry up --demo
 
 test: install
-	PYTHONHASHSEED=0 $(RUN) pytest --numprocesses 2 --dist loadfile  # the seed: both collect alike
+	PYTHONHASHSEED=0 $(RUN) pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+		--durations 10  # the seed: both collect alike
 
 lint: install
 	$(RUN) ruff check
