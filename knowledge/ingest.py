@@ -108,6 +108,7 @@ class Library:
             passages=0,
             status=DocumentStatus.QUEUED,
             created_at=datetime.now(UTC),
+            url=upload.url,
         )
 
     async def read(
@@ -164,6 +165,7 @@ def _document(upload: Upload, parsed: Parsed, digest: bytes, *, passages: int) -
         passages=passages,
         status=DocumentStatus.READY,
         created_at=datetime.now(UTC),
+        url=upload.url,
     )
 
 

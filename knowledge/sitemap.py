@@ -11,7 +11,7 @@ from defusedxml.ElementTree import DefusedXMLParser
 
 from tenancy.errors import Invalid
 
-MAX_BYTES = 5_000_000  # as it is sent
+MAX_BYTES = 5 * 1024 * 1024  # as it is sent
 MAX_UNPACKED_BYTES = 20_000_000
 MAX_PAGES = 5_000
 _GZIP = b"\x1f\x8b"

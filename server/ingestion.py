@@ -10,6 +10,7 @@ import structlog
 
 from knowledge.ingest import Library
 from server.ingestion_metrics import tell_ingestions
+from server.rounds import Rounds
 from storage.ingestion import PostgresIngestion
 from tenancy.document import Document, Ingestion, Upload
 from tenancy.errors import Failure, Invalid, LeaseLost, ModelFailed, Refusal, Unavailable
@@ -26,7 +27,6 @@ MAX_TRIES = 3  # while a model or a store is away
 MAX_DEATHS = 3  # a file at which this many processes died is not tried again
 BACK_OFF_SECONDS = 5.0  # doubled with each try
 TOLD_EVERY_SECONDS = 15.0  # as often as Prometheus looks
-IDLE_SECONDS = 1.0  # a job that another process took in waits no longer than this
 
 
 class Ingestor:
@@ -44,9 +44,9 @@ class Ingestor:
         self.jobs = jobs
         self._library = library
         self._pages_for = pages_for or _unlimited
-        self._slots = slots
         self._back_off_seconds = back_off_seconds
-        self._wake = asyncio.Event()
+        self._rounds = Rounds(self.work_once, slots)
+        self.wake = self._rounds.wake
 
     async def add(
         self,
@@ -75,34 +75,15 @@ class Ingestor:
         self.wake()
         return stored, stored.document_id == document.document_id
 
-    def wake(self) -> None:
-        """Look for work at once."""
-        self._wake.set()
-
     async def keep(self) -> None:
         """Read what is queued until cancelled."""
-        await asyncio.gather(self._tell(), *(self._serve() for _ in range(self._slots)))
+        await asyncio.gather(self._tell(), self._rounds.keep())
 
     async def _tell(self) -> None:
         while True:
             with suppress(Unavailable):
                 tell_ingestions(await self.jobs.figures())
             await asyncio.sleep(TOLD_EVERY_SECONDS)
-
-    async def _serve(self) -> None:
-        while True:
-            try:
-                busy = await self.work_once()
-            except Unavailable as error:
-                log.warning("ingestion_postponed", reason=error.detail)
-                busy = False
-            if not busy:
-                await self._rest()
-
-    async def _rest(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._wake.wait(), IDLE_SECONDS)
-        self._wake.clear()
 
     async def work_once(self, only: TenantId | None = None) -> bool:
         """Give the tenant whose turn it is a slice; whether there was one. Raises `Unavailable`."""
@@ -119,6 +100,8 @@ class Ingestor:
             return
         try:
             await self._read_on(job)
+        except Invalid as fault:
+            await self.jobs.fail(job, fault.sentence)
         except Refusal as refusal:
             await self.jobs.fail(job, _reason(refusal))
         except ModelFailed as error:

@@ -16,6 +16,16 @@ _OLDEST_SECONDS = Gauge(
     "How long ago the oldest of them was sent.",
     registry=REGISTRY,
 )
+_PAGES = Gauge(
+    "tenantry_pages_to_fetch",
+    "Pages of sitemaps of all tenants that are not fetched yet.",
+    registry=REGISTRY,
+)
+
+
+def tell_pages(pages: int) -> None:
+    """How many pages wait for their turn."""
+    _PAGES.set(pages)
 
 
 def tell_ingestions(figures: Figures) -> None:

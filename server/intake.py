@@ -2,23 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 from knowledge.archive import Archive
 from server.services import Services
-from tenancy.document import Document, Upload
+from tenancy.document import Document, Taken, Upload
 from tenancy.errors import Refusal
 from tenancy.ids import SubjectId
 from tenancy.tenant import Tenant
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of one of several files: a document, new or not, or a refusal."""
-
-    source: str
-    outcome: Document | Refusal
-    added: bool = False
 
 
 async def take_in(

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from knowledge.archive import is_archive
-from server.intake import Taken, take_in, take_in_archive
+from server.intake import take_in, take_in_archive
 from server.services import Services
 from server.sites import SitePage
-from tenancy.document import Upload
+from tenancy.document import Taken, Upload
 from tenancy.errors import Failure, Invalid, Refusal
 from tenancy.ids import SubjectId
 from tenancy.tenant import Tenant

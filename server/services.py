@@ -21,6 +21,7 @@ from server.quota_watch import QuotaWatch
 from server.reconciler import Reconciliations
 from server.run_store import RunStore
 from server.runs import Runner
+from server.site_pages import SitePages
 from server.sites import Sites
 from server.strangers import Strangers
 from server.turns import RunTurns
@@ -65,6 +66,7 @@ class Services:
     ingestor: Ingestor
     web: Web
     sites: Sites
+    site_pages: SitePages
     search: Search
     memories: Memories
     remembered: PostgresMemories
@@ -97,6 +99,7 @@ class Services:
             self.watch.keep(),
             self.reconciliations.keep(),
             self.ingestor.keep(),
+            self.site_pages.keep(),
             self.orchestrator.alerts.keep(),
             self.orchestrator.slots.share(CellNumbers(first.redis, first.cell_id)),
         ]

@@ -43,6 +43,7 @@ Dial = Callable[[str, int], tuple[str, int]]
 class _Page:
     """What is asked of one: how it is called in a refusal, where it may be, and its size."""
 
+    url: str
     field: str
     allowed: Allowed
     max_bytes: int
@@ -108,7 +109,7 @@ class Web:
         with self._counted(tenant_id):
             try:
                 async with asyncio.timeout(self._seconds):
-                    page = _Page(field, allowed, max_bytes, packed)
+                    page = _Page(url, field, allowed, max_bytes, packed)
                     return await self._follow(target, page)
             except TimeoutError:
                 raise NoPage(field, "took too long to answer", passing=True) from None
@@ -213,7 +214,8 @@ async def _upload(target: Target, answer: aiohttp.ClientResponse, page: _Page) -
     if encoding != "identity" and not (page.packed and encoding in PACKED):
         raise Invalid(page.field, "is answered packed, though it was not asked to be")
     media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
-    return Upload(_name(target, media_type), await _body(answer, page.max_bytes), None, media_type)
+    data = await _body(answer, page.max_bytes)
+    return Upload(_name(target, media_type), data, None, media_type, page.url)
 
 
 async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:

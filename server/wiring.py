@@ -33,6 +33,7 @@ from server.run_store import RunStore
 from server.runs import Runner
 from server.services import Services
 from server.settings import Environment, Settings
+from server.site_pages import LEASE_SECONDS, SitePages
 from server.sites import Sites
 from server.strangers import Strangers
 from server.summaries import Summaries
@@ -56,6 +57,7 @@ from storage.platform import Platform
 from storage.postgres import Pool
 from storage.quota import RedisQuota
 from storage.seal import AppDatabase
+from storage.site_pages import PostgresSitePages
 from storage.threads import PostgresThreads
 from tenancy.component import parse_deployment
 from tenancy.credentials import ApiKey, Issuer
@@ -140,6 +142,9 @@ def build_services(
     tell_of(slots, models)
     web = Web(off=not settings.fetch)
     entrance = Entrance(turns, remembered)
+    sites = Sites(web)
+    pages_for = _limit_of(control, "pages_per_document")
+    ingestor = Ingestor(PostgresIngestion(cells), library, pages_for=pages_for)
     agent = build_agent(Ports(entrance, toolboxes, Gate(components), search, models, memories))
     store = RunStore(entrance, cells, models.embedder, components)
     return Services(
@@ -166,9 +171,16 @@ def build_services(
         documents=documents,
         corpora=PostgresCorpora(cells),
         library=library,
-        ingestor=Ingestor(PostgresIngestion(cells), library, pages_for=_pages_for(control)),
+        ingestor=ingestor,
         web=web,
-        sites=Sites(web),
+        sites=sites,
+        site_pages=SitePages(
+            PostgresSitePages(cells, lease_seconds=LEASE_SECONDS),
+            sites,
+            library,
+            bytes_for=_limit_of(control, "document_bytes"),
+            fetched=ingestor.wake,
+        ),
         search=search,
         memories=memories,
         remembered=remembered,
@@ -190,14 +202,14 @@ def build_services(
     )
 
 
-def _pages_for(control: ControlDirectory) -> Callable[[TenantId], Awaitable[int]]:
-    """Of how many pages a tenant's documents may be, by its plan of now."""
+def _limit_of(control: ControlDirectory, name: str) -> Callable[[TenantId], Awaitable[int]]:
+    """A limit on a tenant's documents, by its plan of now."""
 
-    async def pages(tenant_id: TenantId) -> int:
+    async def limit(tenant_id: TenantId) -> int:
         tenant = await control.tenant(tenant_id)
-        return 0 if tenant is None else tenant.plan.pages_per_document
+        return 0 if tenant is None else int(getattr(tenant.plan, name))
 
-    return pages
+    return limit
 
 
 def _alerts(settings: Settings, ledger: PostgresLedger) -> Alerts:

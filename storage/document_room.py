@@ -23,11 +23,19 @@ async def refuse_over(
     """Raise `QuotaExceeded` when one more, of so many bytes, would be too many or too much."""
     if max_documents == max_bytes == UNLIMITED:
         return
-    stored = await stored_by(conn)
+    if refusal := refusal_over(await stored_by(conn), size, max_documents, max_bytes):
+        raise refusal
+
+
+def refusal_over(
+    stored: Stored, size: int, max_documents: int, max_bytes: int
+) -> QuotaExceeded | None:
+    """What is to be said to one more, of so many bytes, where so much is stored."""
     if UNLIMITED != max_documents <= stored.documents:
-        raise _over("documents", f"{max_documents} documents")
+        return _over("documents", f"{max_documents} documents")
     if UNLIMITED != max_bytes < stored.size + size:
-        raise _over("document_bytes", f"{max_bytes} bytes of documents")
+        return _over("document_bytes", f"{max_bytes} bytes of documents")
+    return None
 
 
 async def stored_by(conn: TenantConnection) -> Stored:

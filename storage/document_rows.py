@@ -15,6 +15,7 @@ from tenancy.document import (
     Passage,
     PlacedPassage,
     Reasons,
+    Upload,
 )
 from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
 from tenancy.search_filter import Condition, SearchFilter
@@ -33,6 +34,18 @@ def document_row(document: Document, subject_id: SubjectId, embedding_model: str
         "embedding_model": embedding_model,
         "status": document.status,
         "created_at": document.created_at,
+        "url": document.url,
+    }
+
+
+def upload_row(document_id: DocumentId, upload: Upload) -> dict[str, Any]:
+    """A file as `add_upload` takes it."""
+    return {
+        "document_id": document_id,
+        "name": upload.name,
+        "title": upload.title,
+        "media_type": upload.media_type,
+        "content": upload.data,
     }
 
 
@@ -76,6 +89,7 @@ def document_of(row: Row) -> Document:
         done=row["passages_done"],
         total=row["passages_total"],
         metadata=row["metadata"],
+        url=row["url"],
     )
 
 

@@ -130,12 +130,13 @@ class PostgresDocuments:
         return [neighbour_of(row) for row in rows]
 
     async def describe(
-        self, tenant_id: TenantId, document_id: DocumentId, metadata: Metadata
+        self, tenant_id: TenantId, document_ids: Sequence[DocumentId], metadata: Metadata
     ) -> None:
-        """Replace a document's metadata."""
-        params = {"document_id": document_id, "metadata": orjson.dumps(metadata).decode()}
+        """Replace the metadata of documents."""
+        said = orjson.dumps(metadata).decode()
+        params = {"document_ids": list(document_ids), "metadata": said}
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
-            await conn.execute(query("describe_document"), params)
+            await conn.execute(query("describe_documents"), params)
 
     async def get(self, tenant_id: TenantId, document_id: DocumentId) -> Document:
         """A document; raises `NotFound`."""

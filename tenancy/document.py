@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from tenancy.errors import Refusal
 from tenancy.ids import DocumentId, PassageId, TenantId
 from tenancy.search_filter import Scalar
 
@@ -23,7 +24,8 @@ class DocumentStatus(StrEnum):
 class Document:
     """A stored document. `size` is the length in bytes of the file as it was uploaded.
 
-    `done` of `total` passages are embedded of one that is not ready.
+    `done` of `total` passages are embedded of one that is not ready. `url` is where it was fetched,
+    or will be: until then its `sha256` is of that alone.
     """
 
     document_id: DocumentId
@@ -38,6 +40,16 @@ class Document:
     done: int = 0
     total: int = 0
     metadata: Mapping[str, Scalar] = field(default_factory=dict)
+    url: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of one of several files: a document, new or not, or a refusal."""
+
+    source: str
+    outcome: Document | Refusal
+    added: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,3 +167,4 @@ class Upload:
     data: bytes
     title: str | None = None
     media_type: str | None = None
+    url: str | None = None  # where it was fetched

@@ -90,6 +90,11 @@ class Invalid(Refusal):
         self.field = field
         self.message = message
 
+    @property
+    def sentence(self) -> str:
+        """What is wrong, for who did not send the field just now."""
+        return f"The {self.field} {self.message}."
+
 
 class Conflict(Refusal):
     """The request conflicts with the current state."""

@@ -27,6 +27,7 @@ async def plant_unread(here: World, rival: Rival) -> None:
         passages=0,
         status=DocumentStatus.QUEUED,
         created_at=datetime.now(UTC),
+        url=f"https://example.com/{rival.canary('address of an upload')}",
     )
     row = document_row(document, SubjectId("verify"), here.services.models.embedder.model)
     name = f"{rival.canary('name of an upload')}.txt"

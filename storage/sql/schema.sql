@@ -510,6 +510,41 @@ CREATE FUNCTION tenantry.authenticate_key(p_digest bytea) RETURNS TABLE(key_id u
    WHERE (k.digest = authenticate_key.p_digest);
 END;
 
+CREATE FUNCTION tenantry.claim_fetch(p_platform text, p_only text, p_holder uuid, p_lease_seconds double precision) RETURNS TABLE(tenant_id text, document_id uuid, tries integer, deaths integer)
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+#variable_conflict use_column
+declare
+    v_tenant text;
+begin
+    if p_platform is distinct from '*' or tenantry.current_tenant() is distinct from p_platform then
+        return;
+    end if;
+    select l.tenant_id into v_tenant
+      from jobs.lines l join control.tenants t on t.tenant_id = l.tenant_id and t.status = 'active'
+     where l.fetches > 0 and (p_only is null or l.tenant_id = p_only)
+       and exists (select from jobs.ingestions j
+                    where j.tenant_id = l.tenant_id and j.to_fetch and j.due_at <= now())
+       and not exists (select from jobs.ingestions h where h.tenant_id = l.tenant_id and h.to_fetch
+                          and h.holder is not null and h.held_until > now())
+     order by l.fetched_at, l.tenant_id limit 1 for update of l skip locked;
+    if v_tenant is null or exists (select from jobs.ingestions h where h.tenant_id = v_tenant and h.to_fetch
+                                      and h.holder is not null and h.held_until > now()) then
+        return;
+    end if;
+    update jobs.lines l set fetched_at = clock_timestamp() where l.tenant_id = v_tenant;
+    return query
+    update jobs.ingestions j
+       set deaths = j.deaths + (j.holder is not null)::int, holder = p_holder,
+           held_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
+     where j.tenant_id = v_tenant and j.document_id = (
+               select n.document_id from jobs.ingestions n
+                where n.tenant_id = v_tenant and n.to_fetch and n.due_at <= now()
+                order by n.due_at, n.document_id limit 1 for update skip locked)
+    returning j.tenant_id, j.document_id, j.tries, j.deaths;
+end $$;
+
 CREATE FUNCTION tenantry.claim_ingestion(p_platform text, p_only text, p_holder uuid, p_lease_seconds double precision) RETURNS TABLE(tenant_id text, document_id uuid, tries integer, deaths integer)
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -524,12 +559,13 @@ begin
     select l.tenant_id into v_tenant
       from jobs.lines l join control.tenants t on t.tenant_id = l.tenant_id and t.status = 'active'
      where l.jobs > 0 and (p_only is null or l.tenant_id = p_only)
-       and exists (select from jobs.ingestions j where j.tenant_id = l.tenant_id and j.due_at <= now())
-       and not exists (select from jobs.ingestions h
-                        where h.tenant_id = l.tenant_id and h.holder is not null and h.held_until > now())
+       and exists (select from jobs.ingestions j
+                    where j.tenant_id = l.tenant_id and not j.to_fetch and j.due_at <= now())
+       and not exists (select from jobs.ingestions h where h.tenant_id = l.tenant_id and not h.to_fetch
+                          and h.holder is not null and h.held_until > now())
      order by l.served_at, l.tenant_id limit 1 for update of l skip locked;
     -- Asked again now that the line is ours: its row is fresh then, what was seen of its jobs may not be.
-    if v_tenant is null or exists (select from jobs.ingestions h where h.tenant_id = v_tenant
+    if v_tenant is null or exists (select from jobs.ingestions h where h.tenant_id = v_tenant and not h.to_fetch
                                       and h.holder is not null and h.held_until > now()) then
         return;
     end if;
@@ -539,7 +575,8 @@ begin
        set deaths = j.deaths + (j.holder is not null)::int, holder = p_holder,
            held_until = clock_timestamp() + make_interval(secs => p_lease_seconds)
      where j.tenant_id = v_tenant and j.document_id = (
-               select n.document_id from jobs.ingestions n where n.tenant_id = v_tenant and n.due_at <= now()
+               select n.document_id from jobs.ingestions n
+                where n.tenant_id = v_tenant and not n.to_fetch and n.due_at <= now()
                 order by n.due_at, n.document_id limit 1 for update skip locked)
     returning j.tenant_id, j.document_id, j.tries, j.deaths;
 end $$;
@@ -669,13 +706,30 @@ CREATE FUNCTION tenantry.end_ingestion(p_document uuid) RETURNS boolean
     AS $$
 declare
     v_tenant text := tenantry.current_tenant();
+    v_fetch  int;
 begin
-    delete from jobs.ingestions where tenant_id = v_tenant and document_id = p_document;
+    delete from jobs.ingestions where tenant_id = v_tenant and document_id = p_document
+    returning to_fetch::int into v_fetch;
     if not found then
         return false;
     end if;
-    update jobs.lines set jobs = jobs - 1 where tenant_id = v_tenant;
+    update jobs.lines set jobs = jobs - (1 - v_fetch), fetches = fetches - v_fetch where tenant_id = v_tenant;
     return true;
+end $$;
+
+CREATE FUNCTION tenantry.enqueue_fetches(p_documents uuid[]) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+    v_tenant text := tenantry.current_tenant();
+    v_new    int;
+begin
+    insert into jobs.ingestions (tenant_id, document_id, to_fetch)
+    select v_tenant, d, true from unnest(p_documents) d on conflict do nothing;
+    get diagnostics v_new = row_count;
+    insert into jobs.lines as l (tenant_id, fetches) values (v_tenant, v_new)
+    on conflict (tenant_id) do update set fetches = l.fetches + v_new;
 end $$;
 
 CREATE FUNCTION tenantry.enqueue_ingestion(p_document uuid) RETURNS void
@@ -816,6 +870,7 @@ CREATE TABLE jobs.ingestions (
     due_at timestamp with time zone DEFAULT now() NOT NULL,
     holder uuid,
     held_until timestamp with time zone,
+    to_fetch boolean DEFAULT false NOT NULL,
     CONSTRAINT ingestions_check CHECK (((holder IS NULL) = (held_until IS NULL)))
 );
 
@@ -831,7 +886,7 @@ CREATE FUNCTION tenantry.ingestion_figures(p_platform text) RETURNS TABLE(waitin
              j.enqueued_at,
              COALESCE((j.held_until > now()), false) AS held
             FROM jobs.ingestions j
-           WHERE ((ingestion_figures.p_platform = '*'::text) AND (ingestion_figures.p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)))) jobs;
+           WHERE ((NOT j.to_fetch) AND (ingestion_figures.p_platform = '*'::text) AND (ingestion_figures.p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)))) jobs;
 END;
 
 CREATE FUNCTION tenantry.issuer_record(p_platform text, p_url text) RETURNS TABLE(url text, audience text, jwks jsonb, jwks_url text, tenants text[], platform boolean, rules jsonb)
@@ -1149,6 +1204,15 @@ CREATE FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) RETU
   LIMIT page_of_user_limits.p_limit;
 END;
 
+CREATE FUNCTION tenantry.pages_to_fetch(p_platform text) RETURNS bigint
+    LANGUAGE sql STABLE SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    BEGIN ATOMIC
+ SELECT count(*) AS count
+    FROM jobs.ingestions j
+   WHERE (j.to_fetch AND (pages_to_fetch.p_platform = '*'::text) AND (pages_to_fetch.p_platform = ( SELECT tenantry.current_tenant() AS current_tenant)));
+END;
+
 CREATE FUNCTION tenantry.platform_profiles(p_platform text) RETURNS TABLE(profiles jsonb, assistants jsonb)
     LANGUAGE sql STABLE SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1358,6 +1422,21 @@ begin
     select m.passage_id, s.score
       from matched m, lateral (select sum(w.weight * ts_rank(m.lexemes, w.word, 1)) as score from weights w) s
      order by s.score desc, m.passage_id limit 50;
+end $$;
+
+CREATE FUNCTION tenantry.read_fetched(p_document uuid, p_holder uuid) RETURNS void
+    LANGUAGE plpgsql SECURITY DEFINER
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+declare
+    v_tenant text := tenantry.current_tenant();
+begin
+    update jobs.ingestions
+       set to_fetch = false, tries = 0, deaths = 0, due_at = now(), holder = null, held_until = null
+     where tenant_id = v_tenant and document_id = p_document and holder = p_holder and to_fetch;
+    if found then
+        update jobs.lines set fetches = fetches - 1, jobs = jobs + 1 where tenant_id = v_tenant;
+    end if;
 end $$;
 
 CREATE FUNCTION tenantry.recall_memories(p_tenant text, p_subject text, p_model text, p_vector text, p_limit integer, p_anyway boolean) RETURNS TABLE(tenant_id text, memory_id uuid, subject_id text, text text, created_at timestamp with time zone, updated_at timestamp with time zone, distance double precision)
@@ -1634,6 +1713,9 @@ CREATE TABLE jobs.lines (
     tenant_id text NOT NULL,
     jobs integer DEFAULT 0 NOT NULL,
     served_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    fetches integer DEFAULT 0 NOT NULL,
+    fetched_at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT lines_fetches_check CHECK ((fetches >= 0)),
     CONSTRAINT lines_jobs_check CHECK ((jobs >= 0))
 );
 
@@ -1759,12 +1841,14 @@ CREATE TABLE tenantry.documents (
     passages_total integer DEFAULT 0 NOT NULL,
     word_listed boolean DEFAULT false NOT NULL,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
+    url text,
     CONSTRAINT documents_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT documents_passages_done_check CHECK ((passages_done >= 0)),
     CONSTRAINT documents_passages_total_check CHECK ((passages_total >= 0)),
     CONSTRAINT documents_sha256_check CHECK ((length(sha256) = 32)),
     CONSTRAINT documents_status_check CHECK ((status = ANY (ARRAY['queued'::text, 'reading'::text, 'embedding'::text, 'ready'::text, 'failed'::text]))),
-    CONSTRAINT documents_tenant_id_check CHECK ((tenant_id <> ''::text))
+    CONSTRAINT documents_tenant_id_check CHECK ((tenant_id <> ''::text)),
+    CONSTRAINT documents_url_check CHECK ((url <> ''::text))
 );
 
 ALTER TABLE ONLY tenantry.documents FORCE ROW LEVEL SECURITY;
@@ -2072,9 +2156,11 @@ CREATE INDEX subscriptions_of_corpus ON control.subscriptions USING btree (corpu
 
 CREATE INDEX ingestions_held ON jobs.ingestions USING btree (tenant_id, held_until) WHERE (holder IS NOT NULL);
 
-CREATE INDEX ingestions_in_line ON jobs.ingestions USING btree (tenant_id, due_at, document_id);
+CREATE INDEX ingestions_in_line ON jobs.ingestions USING btree (tenant_id, to_fetch, due_at, document_id);
 
 CREATE INDEX lines_in_turn ON jobs.lines USING btree (served_at, tenant_id) WHERE (jobs > 0);
+
+CREATE INDEX lines_to_fetch ON jobs.lines USING btree (fetched_at, tenant_id) WHERE (fetches > 0);
 
 CREATE UNIQUE INDEX assistants_by_slug ON tenantry.assistants USING btree (tenant_id, slug);
 
@@ -2085,6 +2171,8 @@ CREATE INDEX audit_events_in_time ON tenantry.audit_events USING btree (tenant_i
 CREATE UNIQUE INDEX audit_events_sealed ON tenantry.audit_events USING btree (tenant_id, sequence) WHERE (sequence IS NOT NULL);
 
 CREATE UNIQUE INDEX documents_by_content ON tenantry.documents USING btree (tenant_id, sha256);
+
+CREATE INDEX documents_by_url ON tenantry.documents USING btree (tenant_id, url) WHERE (url IS NOT NULL);
 
 CREATE INDEX documents_not_word_listed ON tenantry.documents USING btree (tenant_id, document_id) WHERE (NOT word_listed);
 
@@ -2411,6 +2499,9 @@ GRANT ALL ON FUNCTION tenantry.applied_migrations() TO tenantry_app;
 REVOKE ALL ON FUNCTION tenantry.authenticate_key(p_digest bytea) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.authenticate_key(p_digest bytea) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.claim_fetch(p_platform text, p_only text, p_holder uuid, p_lease_seconds double precision) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.claim_fetch(p_platform text, p_only text, p_holder uuid, p_lease_seconds double precision) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.claim_ingestion(p_platform text, p_only text, p_holder uuid, p_lease_seconds double precision) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.claim_ingestion(p_platform text, p_only text, p_holder uuid, p_lease_seconds double precision) TO tenantry_app;
 
@@ -2428,6 +2519,9 @@ GRANT ALL ON FUNCTION tenantry.discard_run(p_tenant text, p_run uuid, p_thread u
 
 REVOKE ALL ON FUNCTION tenantry.end_ingestion(p_document uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.end_ingestion(p_document uuid) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.enqueue_fetches(p_documents uuid[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.enqueue_fetches(p_documents uuid[]) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.enqueue_ingestion(p_document uuid) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.enqueue_ingestion(p_document uuid) TO tenantry_app;
@@ -2495,6 +2589,9 @@ GRANT ALL ON FUNCTION tenantry.page_of_keys(p_limit integer, p_after_time timest
 REVOKE ALL ON FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.page_of_user_limits(p_limit integer, p_after text) TO tenantry_app;
 
+REVOKE ALL ON FUNCTION tenantry.pages_to_fetch(p_platform text) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.pages_to_fetch(p_platform text) TO tenantry_app;
+
 REVOKE ALL ON FUNCTION tenantry.platform_profiles(p_platform text) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.platform_profiles(p_platform text) TO tenantry_app;
 
@@ -2521,6 +2618,9 @@ GRANT ALL ON FUNCTION tenantry.rank_by_list(p_tenant text, p_words text[], p_new
 
 REVOKE ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text, p_documents uuid[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.rank_by_word(p_tenant text, p_question text, p_documents uuid[]) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.read_fetched(p_document uuid, p_holder uuid) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.read_fetched(p_document uuid, p_holder uuid) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.recall_memories(p_tenant text, p_subject text, p_model text, p_vector text, p_limit integer, p_anyway boolean) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.recall_memories(p_tenant text, p_subject text, p_model text, p_vector text, p_limit integer, p_anyway boolean) TO tenantry_app;

@@ -284,6 +284,75 @@ class TestFetching:
         assert await listed(boss) == before
 
     @pytest.mark.usefixtures("network")
+    async def test_each_page_of_a_sitemap_becomes_a_document_or_says_why_not(
+        self, product: House
+    ) -> None:
+        tenant, body = await product.new_tenant("pages", documents=2), {"metadata": {"of": "site"}}
+        async with product.client(tenant, "boss", Role.ADMIN) as client:
+            body |= {"sitemap": "http://docs.example.com/index.xml"}
+            sent = await client.post("/v1/documents/fetch", json=body)
+            assert sent.status_code == 207
+            items = sent.json()["items"]
+            assert [item["path"].rpartition("/")[2] for item in items] == ["guide", "other", "", ""]
+            assert [item["status"] for item in items] == [202, 202, 422, 422]
+            assert items[2]["problem"]["errors"] == [
+                {"field": "url", "message": "leads to another host"}
+            ]
+            for item in items[:2]:
+                assert item["document"]["url"] == item["path"]
+                ended = TestInTheBackground.ended(client, item["document"]["document_id"])
+                assert (await ended)["metadata"] == {"of": "site"}
+            found = await client.post("/v1/search", json={"query": "guide"})
+            assert found.json()["items"][0]["title"] == "The guide"
+            again = await client.post("/v1/documents/fetch", json=body)
+            assert [item["status"] for item in again.json()["items"]] == [200, 200, 422, 422]
+            page = {"url": "http://docs.example.com/guide"}
+            known = await client.post("/v1/documents/fetch", json=page)
+            assert (known.status_code, known.json()["url"]) == (200, page["url"])
+        trail = await audit(product, tenant)
+        assert [event["action"] for event in trail] == ["document.add"] * 5
+
+    @pytest.mark.usefixtures("network")
+    async def test_a_plan_that_is_full_takes_no_page(self, product: House) -> None:
+        tenant = await product.new_tenant("one-page", documents=1)
+        async with product.client(tenant, "boss", Role.ADMIN) as client:
+            body = {"sitemap": "http://docs.example.com/map.xml"}
+            sent = await client.post("/v1/documents/fetch", json=body)
+            assert [item["status"] for item in sent.json()["items"]] == [202, 429, 422, 422]
+
+    @pytest.mark.usefixtures("network")
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            ({}, "url"),
+            ({"url": "http://docs.example.com/", "sitemap": "http://docs.example.com/"}, "url"),
+            ({"sitemap": "http://docs.example.com/map.xml", "title": "All"}, "title"),
+            ({"sitemap": "http://docs.example.com/guide"}, "sitemap"),
+            ({"sitemap": "http://169.254.169.254/"}, "sitemap"),
+            ({"sitemap": "x" * 3000}, "sitemap"),
+        ],
+        ids=["nothing", "both", "title", "page", "inside", "long"],
+    )
+    async def test_what_is_no_sitemap_is_refused(
+        self, boss: httpx.AsyncClient, body: dict[str, str], field: str
+    ) -> None:
+        assert_problem(await boss.post("/v1/documents/fetch", json=body), 422, field)
+
+    @pytest.mark.usefixtures("network")
+    @pytest.mark.parametrize("kind", ["url", "sitemap"])
+    async def test_nothing_is_fetched_where_fetching_is_off(
+        self,
+        product: House,
+        boss: httpx.AsyncClient,
+        monkeypatch: pytest.MonkeyPatch,
+        kind: str,
+    ) -> None:
+        monkeypatch.setattr(product.services.web, "_off", True)
+        body = {kind: "http://docs.example.com/map.xml"}
+        refused = await boss.post("/v1/documents/fetch", json=body)
+        assert_problem(refused, 403, says="fetches nothing")
+
+    @pytest.mark.usefixtures("network")
     async def test_a_sitemap_is_its_own_hosts_pages(self, product: House) -> None:
         tenant_id = await product.new_tenant("mapped")
         tenant = await product.services.directory.tenant(tenant_id)

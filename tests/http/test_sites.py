@@ -4,52 +4,15 @@ import gzip
 from typing import Any
 
 import pytest
-from aiohttp import web
 
 from knowledge.robots import MAX_BYTES
 from server.sites import MAX_SITEMAPS, Sites
 from server.web import AT_ONCE, OFF, NoPage, Web
 from tenancy.errors import Forbidden, Invalid, QuotaExceeded
 from tenancy.ids import TenantId
-from tests.support.internet import PUBLIC, internet
+from tests.support.internet import HOST, MAP, PUBLIC, Site, index, internet, urlset
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
-HOST = "http://docs.example.com"
-MAP = f"{HOST}/map.xml"
-
-
-def urlset(*urls: str) -> bytes:
-    """A sitemap of pages."""
-    return f"<urlset>{''.join(f'<url><loc>{url}</loc></url>' for url in urls)}</urlset>".encode()
-
-
-def index(*urls: str) -> bytes:
-    """A sitemap of sitemaps."""
-    inside = "".join(f"<sitemap><loc>{url}</loc></sitemap>" for url in urls)
-    return f"<sitemapindex>{inside}</sitemapindex>".encode()
-
-
-class Site:
-    """Answers as it is told, everything else with a page, and remembers what was asked."""
-
-    def __init__(self, robots: str = "", **answers: Any) -> None:
-        self.asked: list[str] = []
-        self.robots_status = 200
-        self._robots = robots
-        self._answers = answers
-
-    async def __call__(self, request: web.Request) -> web.Response:
-        self.asked.append(request.path)
-        if request.path == "/robots.txt":
-            return web.Response(text=self._robots, status=self.robots_status)
-        found = self._answers.get(request.path.removeprefix("/").partition(".")[0])
-        if isinstance(found, bytes):
-            return web.Response(body=found)
-        if isinstance(found, str):
-            return web.Response(status=302, headers={"Location": found})
-        if isinstance(found, int):
-            return web.Response(status=found)
-        return web.Response(text="<p>Words</p>", content_type="text/html")
 
 
 async def listed(network: Web, url: str = MAP) -> dict[str, str | None]:

@@ -94,6 +94,7 @@ DOORS = [
     Door("POST", "/v1/documents", Scope.DOCUMENTS_WRITE, files=FILE),
     Door("POST", "/v1/documents", Scope.DOCUMENTS_WRITE, files=ARCHIVE),
     Door("POST", "/v1/documents/fetch", Scope.DOCUMENTS_WRITE, json={"url": "http://127.0.0.1/"}),
+    Door("POST", "/v1/documents/fetch", Scope.DOCUMENTS_WRITE, json={"sitemap": "http://[::1]/"}),
     Door("GET", "/v1/documents", Scope.DOCUMENTS_READ),
     Door("GET", "/v1/documents/{document_id}", Scope.DOCUMENTS_READ, "document_id"),
     Door("GET", "/v1/documents/{document_id}/text", Scope.DOCUMENTS_READ, "document_id"),

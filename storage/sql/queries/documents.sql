@@ -3,7 +3,7 @@
 -- query: find_document_by_content
 -- The document with this content.
 select document_id, title, media_type, size, sha256, passages, status, created_at, error,
-       passages_done, passages_total, metadata
+       passages_done, passages_total, metadata, url
   from tenantry.documents where tenant_id = %(tenant_id)s and sha256 = %(sha256)s
 
 -- query: list_contents
@@ -22,9 +22,9 @@ select count(*) as documents, coalesce(sum(size), 0)::bigint as size
 -- query: add_document
 -- Stores a document's row.
 insert into tenantry.documents (tenant_id, document_id, subject_id, title, media_type, size, sha256,
-                                passages, embedding_model, status, created_at)
+                                passages, embedding_model, status, created_at, url)
 values (%(tenant_id)s, %(document_id)s, %(subject_id)s, %(title)s, %(media_type)s, %(size)s, %(sha256)s,
-        %(passages)s, %(embedding_model)s, %(status)s, %(created_at)s)
+        %(passages)s, %(embedding_model)s, %(status)s, %(created_at)s, %(url)s)
 
 -- query: add_passages
 -- Stores a document's passages.
@@ -44,7 +44,7 @@ values (%(tenant_id)s, %(document_id)s, %(body)s)
 -- query: get_document
 -- A document.
 select document_id, title, media_type, size, sha256, passages, status, created_at, error,
-       passages_done, passages_total, metadata
+       passages_done, passages_total, metadata, url
   from tenantry.documents where tenant_id = %(tenant_id)s and document_id = %(document_id)s
 
 -- query: get_document_text
@@ -60,15 +60,15 @@ select p.passage_id, p.ordinal, p.path, p.page, p.start_offset, p.end_offset, p.
                                 and after.passage_id = %(after_id)s), -1)
  order by p.ordinal limit %(limit)s
 
--- query: describe_document
--- Replaces the metadata of a document.
+-- query: describe_documents
+-- Replaces the metadata of documents.
 update tenantry.documents set metadata = %(metadata)s::jsonb
- where tenant_id = %(tenant_id)s and document_id = %(document_id)s
+ where tenant_id = %(tenant_id)s and document_id = any(%(document_ids)s::uuid[])
 
 -- query: list_documents
 -- Documents, latest first, from a cursor on.
 select document_id, title, media_type, size, sha256, passages, status, created_at, error,
-       passages_done, passages_total, metadata
+       passages_done, passages_total, metadata, url
   from tenantry.documents
  where tenant_id = %(tenant_id)s
    and (%(after_id)s::uuid is null or (created_at, document_id) < (%(after_time)s, %(after_id)s::uuid))

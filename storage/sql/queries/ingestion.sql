@@ -9,6 +9,33 @@ values (%(tenant_id)s, %(document_id)s, %(name)s, %(title)s, %(media_type)s, %(c
 -- Queues a document of the tenant.
 select tenantry.enqueue_ingestion(%(document_id)s)
 
+-- query: enqueue_fetches
+-- Queues pages of the tenant.
+select tenantry.enqueue_fetches(%(document_ids)s::uuid[])
+
+-- query: enqueue_failed
+-- Queues documents of the tenant that failed: to be read where the file is kept, else to be fetched.
+select case when exists (select from tenantry.uploads u
+                          where u.tenant_id = d.tenant_id and u.document_id = d.document_id)
+            then tenantry.enqueue_ingestion(d.document_id)
+            else tenantry.enqueue_fetches(array[d.document_id]) end
+  from tenantry.documents d
+ where d.tenant_id = %(tenant_id)s and d.document_id = any(%(document_ids)s::uuid[]) and d.status = 'failed'
+
+-- query: claim_fetch
+-- The next page to fetch of whom it is the turn.
+select j.* from (select tenantry.enter(%(tenant_id)s, %(seal)s) as platform) e,
+       tenantry.claim_fetch(e.platform, %(only)s, %(holder)s, %(lease_seconds)s) j
+
+-- query: read_fetched
+-- Hands a page that is fetched to who reads it.
+select tenantry.read_fetched(%(document_id)s, %(holder)s)
+
+-- query: pages_to_fetch
+-- How many pages of all tenants are to be fetched.
+select tenantry.pages_to_fetch(e.platform) as pages
+  from (select tenantry.enter(%(tenant_id)s, %(seal)s) as platform) e
+
 -- query: claim_ingestion
 -- The next job of whom it is the turn.
 select j.* from (select tenantry.enter(%(tenant_id)s, %(seal)s) as platform) e,
@@ -105,10 +132,30 @@ returning passages
 update tenantry.documents set status = 'failed', error = %(error)s, passages_done = 0, passages_total = 0
  where tenant_id = %(tenant_id)s and document_id = %(document_id)s
 
--- query: queue_document
--- Queues a document that failed.
+-- query: queue_failed
+-- Says that documents that failed are queued.
 update tenantry.documents set status = 'queued', error = null
- where tenant_id = %(tenant_id)s and document_id = %(document_id)s and status = 'failed'
+ where tenant_id = %(tenant_id)s and document_id = any(%(document_ids)s::uuid[]) and status = 'failed'
+
+-- query: add_pages
+-- Stores the rows of pages that are to be fetched.
+insert into tenantry.documents (tenant_id, document_id, subject_id, title, media_type, size, sha256,
+                                passages, embedding_model, status, created_at, url)
+select %(tenant_id)s, p.id, %(subject_id)s, p.title, %(media_type)s, 0, p.sha256, 0, %(embedding_model)s, 'queued',
+       %(created_at)s, p.url
+  from unnest(%(ids)s::uuid[], %(titles)s::text[], %(contents)s::bytea[], %(urls)s::text[]) as p(id, title, sha256, url)
+
+-- query: find_documents_by_url
+-- The documents of some addresses, the latest last.
+select document_id, title, media_type, size, sha256, passages, status, created_at, error,
+       passages_done, passages_total, metadata, url
+  from tenantry.documents where tenant_id = %(tenant_id)s and url = any(%(urls)s::text[])
+ order by created_at, document_id
+
+-- query: keep_page
+-- Says what a page was found to be.
+update tenantry.documents set size = %(size)s, sha256 = %(sha256)s, media_type = %(media_type)s
+ where tenant_id = %(tenant_id)s and document_id = %(document_id)s
 
 -- query: delete_upload
 -- Forgets the file of a document.
