@@ -41,7 +41,7 @@ def build_agent(ports: Ports) -> Agent:
     turns, toolboxes, gate = ports.turns, ports.toolboxes, ports.gate
     answer = partial(respond, models=ports.models, toolboxes=toolboxes, memories=ports.memories)
     act = partial(run_tools, toolboxes=toolboxes, gate=gate)
-    look_up = partial(retrieve, passages=ports.passages)
+    look_up = partial(retrieve, passages=ports.passages, models=ports.models)
     choose = partial(select_tools, toolboxes=toolboxes)
     admit = partial(check_quota, models=ports.models)
     guard = partial(guarded, turns=turns, models=ports.models)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
+from langgraph.constants import TAG_NOSTREAM
 from pydantic import ValidationError
 
 from graph.answers import sound
@@ -55,6 +56,8 @@ async def ask(
     temperature = turn.tenant.effective.last("temperature")
     if temperature is not None:
         options["temperature"] = temperature
+    if call < 0:  # it prepares an answer: who reads along reads that one
+        options["config"] = {"tags": [TAG_NOSTREAM]}
     asking = _Asking(
         turn,
         models,
@@ -111,7 +114,7 @@ class _Asking:
         return await self.turn.may_use(self.call, name, spent=self.lost)
 
     async def _answer(self, name: str, first: str) -> Answer:
-        async with self.turn.slot(name) as slot:
+        async with self.turn.slot(self.call, name) as slot:
             message = await self._attempt(name, slot)
             tokens = _counted(message, self.prompt)
             slot.served(tokens.total)

@@ -89,7 +89,10 @@ class Turn(Protocol):
         ...
 
     def next_call(self) -> int:
-        """The number of the model call about to be made, from 0."""
+        """The number of the model call about to be made, from 0: admission holds for that one.
+
+        What prepares an answer has numbers of its own, below 0.
+        """
         ...
 
     async def reserve(self, call: int, offers: Sequence[Claim]) -> int | None:
@@ -107,7 +110,7 @@ class Turn(Protocol):
         """
         ...
 
-    def slot(self, model: str) -> AbstractAsyncContextManager[Slot]:
+    def slot(self, call: int, model: str) -> AbstractAsyncContextManager[Slot]:
         """Wait for the tenant's turn at the endpoint of `model`, and have it for the block.
 
         Raises `QuotaExceeded` or `Unavailable`.

@@ -34,11 +34,15 @@ class InputState(TypedDict):
 
 
 class AgentState(InputState):
-    """The whole state. `tools` and `passages` are those of the turn at hand."""
+    """The whole state. `tools` and `passages` are those of the turn at hand.
+
+    So is `searched_for`: what was looked up in the place of its question, or ''.
+    """
 
     tenant_id: Annotated[str, write_once]
     tools: list[str]
     passages: list[NumberedPassage]
+    searched_for: NotRequired[str]
 
 
 class OutputState(InputState):
@@ -60,3 +64,4 @@ class Update(TypedDict, total=False):
     tenant_id: str
     tools: list[str]
     passages: list[NumberedPassage]
+    searched_for: str

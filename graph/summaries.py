@@ -8,7 +8,8 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from graph.budget import model_name, output_limit, prompt_bound
 from graph.models import ask
 from graph.ports import Models, Turn
-from graph.prompts import MAX_HISTORY_BYTES, covered, is_answer, turns_of
+from graph.prompts import MAX_HISTORY_BYTES, covered, turns_of
+from graph.transcript import is_read, transcript
 from tenancy.quota import Claim, token_bound
 from tenancy.summary import Summary
 
@@ -31,7 +32,7 @@ def due(
     The latest turns stay as they are, with half as many messages, and one in any case.
     """
     turns = turns_of(messages[covered(messages, summary) :])
-    read = [sum(map(_is_read, turn)) for turn in turns]
+    read = [sum(map(is_read, turn)) for turn in turns]
     if sum(read) <= most:
         return []
     kept, room = 1, most // 2 - read[-1]
@@ -75,13 +76,4 @@ async def summary_of(
 
 
 def _said(turn: Sequence[BaseMessage]) -> str:
-    return "\n".join(_line(message) for message in turn if _is_read(message))
-
-
-def _line(message: BaseMessage) -> str:
-    who = "user" if isinstance(message, HumanMessage) else "assistant"
-    return f"<{who}>{escape(message.text[:READ_CHARACTERS])}</{who}>"
-
-
-def _is_read(message: BaseMessage) -> bool:
-    return isinstance(message, HumanMessage) or is_answer(message)
+    return transcript(turn, READ_CHARACTERS)

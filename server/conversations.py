@@ -7,7 +7,7 @@ from typing import Any
 from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.checkpoint.base import CheckpointTuple
 
-from graph.notes import notes_of
+from graph.notes import notes_of, searched_for
 from graph.prompts import is_answer
 from storage.threads import Memory, Run, Thread
 from tenancy.errors import Invalid, require_own
@@ -31,13 +31,14 @@ def shown(said: Sequence[AnyMessage]) -> Iterator[dict[str, Any]]:
     """The messages that a person reads, as CONTRACT has them."""
     for message in filter(is_read, said):
         notes = notes_of(message)
-        yield {
+        item = {
             "id": message.id,
             "role": "user" if isinstance(message, HumanMessage) else "assistant",
             "content": message.text,
             "citations": notes.get("citations", []),
             "created_at": notes.get("created_at"),
         }
+        yield item | searched_for(notes)
 
 
 def up_to(said: Sequence[AnyMessage], message_id: str | None) -> list[AnyMessage]:

@@ -11,7 +11,7 @@ from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 
 from graph.identity import USER_KEY, VerifiedUser
-from graph.notes import notes_of
+from graph.notes import notes_of, searched_for
 from server.parts import Event, EventLog, opening, retold
 from server.turns import RunTurn
 from storage.checkpointer import TenantPostgresSaver
@@ -125,7 +125,7 @@ class Execution:
             "usage": {"input_tokens": tokens.input_tokens, "output_tokens": tokens.output_tokens},
             "model": notes.get("model", ""),
         }
-        answer |= self.turn.chosen.mention()
+        answer |= searched_for(notes) | self.turn.chosen.mention()
         if self.turn.degraded:
             answer["degraded"] = list(self.turn.degraded)
         if self.interrupt is not None:

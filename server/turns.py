@@ -192,15 +192,14 @@ class RunTurn:
         return await self.reserve(call, [claim]) is not None
 
     @asynccontextmanager
-    async def slot(self, model: str) -> AsyncIterator[Slot]:
+    async def slot(self, call: int, model: str) -> AsyncIterator[Slot]:
         """Wait for the tenant's turn at the endpoint of `model`; the run goes on from there.
 
         Raises `Unavailable`.
         """
         if self._place is None:
             raise NotAuthenticated("The run was not admitted.")
-        tokens = self._asked[self._calls - 1].tokens
-        async with self.orchestrator.slot(self._place, model, tokens) as slot:
+        async with self.orchestrator.slot(self._place, model, self._asked[call].tokens) as slot:
             await self.clear()
             yield slot
 

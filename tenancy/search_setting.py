@@ -1,4 +1,4 @@
-"""How an assistant looks things up: where, and how much."""
+"""How an assistant looks things up: where, how much, and with how much help of a model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,15 +9,19 @@ from tenancy.filter_form import parse_filter
 from tenancy.search_filter import SearchFilter
 
 MAX_PASSAGES = 20
-KEYS = ("limit", "filter")
+KEYS = ("limit", "filter", "rewrite")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSetting:
-    """`limit` is None where nobody says one; `within` is which documents are looked into."""
+    """`limit` is None where nobody says one; `within` is which documents are looked into.
+
+    `rewrite` has a model say what a follow-up question asks for.
+    """
 
     limit: int | None = None
     within: SearchFilter | None = None
+    rewrite: bool = False
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> "SearchSetting":
@@ -26,6 +30,7 @@ class SearchSetting:
         return cls(
             limit=said.get("limit"),
             within=parse_filter(within) if within else None,
+            rewrite=said.get("rewrite", False),
         )
 
 
@@ -39,6 +44,8 @@ def parse_search(name: str, value: object) -> dict[str, Any]:
     said = {key: each for key, each in value.items() if each is not None}
     _check_limit(name, said.get("limit", 0))
     parse_filter(said.get("filter", {}), f"{name}.filter")
+    if not isinstance(said.get("rewrite", False), bool):
+        raise Invalid(f"{name}.rewrite", "must be true or false")
     return said
 
 

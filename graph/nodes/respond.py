@@ -8,7 +8,7 @@ from langchain_core.messages import AIMessage
 from graph.answers import without_calls
 from graph.budget import model_name, offers, tool_calls_left
 from graph.models import ask
-from graph.notes import with_notes
+from graph.notes import searched_for, with_notes
 from graph.ports import Memories, Models, Turn
 from graph.prompts import is_answer, question_of, turns_of
 from graph.state import AgentState, NumberedPassage, Update
@@ -34,7 +34,7 @@ async def respond(
     taken = await turn.reserve(call, [offer.claim for offer in ways])
     if taken is None:
         model = model_name(turn.tenant, models)
-        return {"messages": [_noted(AIMessage(OUT_OF_BUDGET), [], model)]}
+        return {"messages": [_noted(state, AIMessage(OUT_OF_BUDGET), [], model)]}
     offer = ways[taken]
     turn.degrade(offer.steps)
     _may_cite(turn, offer.passages)
@@ -51,7 +51,7 @@ async def respond(
     )
     if _is_last_step(state, turn):  # or one that is shown no tools would ask for them for ever
         answer = without_calls(answer, OUT_OF_STEPS)
-    return {"messages": [_noted(answer, offer.passages, model)]}
+    return {"messages": [_noted(state, answer, offer.passages, model)]}
 
 
 def _may_cite(turn: Turn, passages: Sequence[NumberedPassage]) -> None:
@@ -81,10 +81,12 @@ def _shown(state: AgentState, turn: Turn, toolboxes: Toolboxes) -> list[dict[str
     return toolboxes.of(turn.tenant, turn.principal).schemas(state["tools"])
 
 
-def _noted(answer: AIMessage, passages: Sequence[NumberedPassage], model: str) -> AIMessage:
+def _noted(
+    state: AgentState, answer: AIMessage, passages: Sequence[NumberedPassage], model: str
+) -> AIMessage:
     if not is_answer(answer):
         return with_notes(answer, citations=[], model=model)
     text = with_known_marks(answer.text, passages)
-    cited = citations(text, passages)
+    cited = [dict(each) for each in citations(text, passages)]
     answer = answer.model_copy(update={"content": text})
-    return with_notes(answer, citations=[dict(each) for each in cited], model=model)
+    return with_notes(answer, citations=cited, model=model, **searched_for(state))

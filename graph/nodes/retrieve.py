@@ -1,8 +1,9 @@
 """What does the tenant know about it?"""
 
 from graph.passages import numbered
-from graph.ports import Passages, Turn
+from graph.ports import Models, Passages, Turn
 from graph.prompts import question_of
+from graph.rewriting import rewritten
 from graph.state import AgentState, Update
 from tenancy.errors import require_own
 from tenancy.usage import Meter
@@ -10,15 +11,20 @@ from tenancy.usage import Meter
 PASSAGES = 5  # more add cost faster than answers
 
 
-async def retrieve(state: AgentState, turn: Turn, *, passages: Passages) -> Update:
+async def retrieve(state: AgentState, turn: Turn, *, passages: Passages, models: Models) -> Update:
     """Passages from this tenant's documents, best first, as the assistant looks them up."""
-    tenant_id = turn.principal.tenant_id
-    setting = turn.tenant.effective.search
+    setting, tenant_id = turn.tenant.effective.search, turn.principal.tenant_id
     limit = PASSAGES if setting.limit is None else setting.limit
     if limit == 0:
-        return {"passages": []}
-    question = question_of(state["messages"])
+        return {"passages": [], **_searched_for(state, None)}
+    query = await rewritten(turn, state["messages"], models) if setting.rewrite else None
+    question = query or question_of(state["messages"])
     found = await passages.search(tenant_id, question, limit, setting.within)
     require_own(tenant_id, (passage.tenant_id for passage in found.passages), "retrieval")
     turn.used(Meter.EMBEDDING_TOKENS, found.embedding_tokens, found.embedding_model, "retrieve")
-    return {"passages": numbered(found.passages, after=[])}
+    return {"passages": numbered(found.passages, after=[]), **_searched_for(state, query)}
+
+
+def _searched_for(state: AgentState, query: str | None) -> Update:
+    """Nothing where there is nothing to say and no word of the turn before to take back."""
+    return {"searched_for": query or ""} if query or state.get("searched_for") else {}

@@ -295,7 +295,7 @@ class Queueing(RecordingTurn):
         self.full = full
 
     @asynccontextmanager
-    async def slot(self, model: str) -> AsyncIterator[RecordingSlot]:
+    async def slot(self, call: int, model: str) -> AsyncIterator[RecordingSlot]:
         if self.full is None:
             self.waiting.set()
             await asyncio.Event().wait()
@@ -359,7 +359,7 @@ class Late(RecordingTurn):
         self.waiting, self.go = asyncio.Event(), asyncio.Event()
 
     @asynccontextmanager
-    async def slot(self, model: str) -> AsyncIterator[RecordingSlot]:
+    async def slot(self, call: int, model: str) -> AsyncIterator[RecordingSlot]:
         self.waiting.set()
         await self.go.wait()
         yield RecordingSlot()

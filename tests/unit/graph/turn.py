@@ -88,7 +88,7 @@ class RecordingTurn:
         return self.may(model)
 
     @asynccontextmanager
-    async def slot(self, model: str) -> AsyncIterator[RecordingSlot]:
+    async def slot(self, call: int, model: str) -> AsyncIterator[RecordingSlot]:
         slot = RecordingSlot()
         try:
             yield slot
