@@ -1,5 +1,6 @@
 """The one door of every prompt: it stamps the tenant and settles what the call cost."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -45,11 +46,13 @@ async def ask(
     max_tokens: int,
     model: str | None = None,
     memories: Sequence[Memory] = (),
+    patience_seconds: float | None = None,
 ) -> Answer:
     """Ask `model`, or the tenant's, else the first of its fallbacks that answers; settle the call.
 
     Raises what the first model failed with, or what ended an answer that had begun; `BreakerOpen`
     where none could be asked. The hold of a call that cost nothing is then the run's to give back.
+    A model that takes longer than `patience_seconds` is a `TimeoutError`, and charged.
     """
     first = model or model_name(turn.tenant, models)
     options: dict[str, Any] = {"max_tokens": max_tokens, **({"tools": tools} if tools else {})}
@@ -65,6 +68,7 @@ async def ask(
         prompt=[system_prompt(turn.tenant, passages, memories), *messages],
         bound=prompt_bound(turn.tenant, messages, passages, schema_text(tools), memories),
         options=options,
+        patience_seconds=patience_seconds,
     )
     try:
         return await asking.first_of(_chain(turn.tenant, models, first))
@@ -93,6 +97,7 @@ class _Asking:
     prompt: Sequence[BaseMessage]
     bound: int
     options: dict[str, Any]
+    patience_seconds: float | None = None
     lost: Tokens = NOTHING
     owing: str | None = None
 
@@ -129,7 +134,9 @@ class _Asking:
         try:
             with self.models.breakers.call(self.turn.tenant.tenant_id, name):
                 self.owing = name
-                return await _invoke(self.models.get(name), self.prompt, self.options)
+                # Not around the slot: getting to the model clears the run, which is done or not.
+                async with asyncio.timeout(self.patience_seconds):
+                    return await _invoke(self.models.get(name), self.prompt, self.options)
         except ModelFailed as failure:
             cost = Tokens(self.bound, failure.received) if failure.received else NOTHING
             self.lost, self.owing = self.lost + cost, name if cost.total else before

@@ -1,6 +1,5 @@
 """What a model is asked before the answer: it may help, and nothing that it does can end a run."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,7 +13,7 @@ from graph.offline_model import OFFLINE_MODEL
 from graph.ports import Models, Turn
 from graph.state import NumberedPassage
 from tenancy.audit import Outcome
-from tenancy.errors import ModelFailed, QuotaExceeded, Refusal, Unavailable
+from tenancy.errors import ModelFailed, QuotaExceeded, Refusal
 from tenancy.quota import Claim
 
 T = TypeVar("T")
@@ -41,12 +40,15 @@ class Preparation(Generic[T]):
 async def prepared(
     asked: Preparation[T], turn: Turn, models: Models, *, patience_seconds: float = PATIENCE_SECONDS
 ) -> T | None:
-    """What the tenant's model says, or None: it failed, was late, or the budgets say no."""
+    """What the tenant's model says, or None: it failed, was late, or the budgets say no.
+
+    Raises `Overloaded` where the model has no room in time: it has none for the answer either.
+    """
     if model_name(turn.tenant, models) == OFFLINE_MODEL:
         return None  # it quotes, and does nothing else
     try:
         answer = await _answer(asked, turn, models, patience_seconds)
-    except (ModelFailed, QuotaExceeded, Unavailable, TimeoutError) as error:
+    except (ModelFailed, QuotaExceeded, TimeoutError) as error:
         outcome = Outcome.REFUSED if isinstance(error, Refusal) else Outcome.FAILED
         turn.did(asked.action, "", outcome, reason=type(error).__name__)
         return None
@@ -66,17 +68,17 @@ async def _answer(
     most = min(asked.max_tokens, output_limit(turn.tenant))
     if await turn.reserve(asked.call, [Claim(prompt + most, 0, prompt, model)]) is None:
         raise QuotaExceeded("tokens", timedelta())
-    async with asyncio.timeout(patience_seconds):
-        return await ask(
-            turn,
-            messages,
-            asked.passages,
-            call=asked.call,
-            models=models,
-            model=model,
-            tools=[],
-            max_tokens=most,
-        )
+    return await ask(
+        turn,
+        messages,
+        asked.passages,
+        call=asked.call,
+        models=models,
+        model=model,
+        tools=[],
+        max_tokens=most,
+        patience_seconds=patience_seconds,
+    )
 
 
 def _is_whole(answer: Answer) -> bool:

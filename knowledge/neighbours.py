@@ -46,7 +46,7 @@ def _touch(group: Sequence[Passage], passage: Passage, distance: int) -> bool:
 
 
 def _excerpt(group: Sequence[Passage], neighbours: Sequence[Neighbour], distance: int) -> Excerpt:
-    best = max(group, key=lambda passage: passage.score)
+    best = group[0]
     around = [
         each
         for each in neighbours

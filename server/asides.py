@@ -1,4 +1,4 @@
-"""Model calls beside the runs: nobody waits for them, and they are held and billed as any other."""
+"""Model calls beside the runs: held and billed as any other."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -56,13 +56,19 @@ class Asides:
             log.info("aside_failed", reason=type(error).__name__)
 
     @asynccontextmanager
-    async def turn(self, principal: Principal, thread_id: ThreadId) -> AsyncIterator[RunTurn]:
+    async def turn(
+        self,
+        principal: Principal,
+        thread_id: ThreadId | None = None,
+        *,
+        wishes: Wishes = IN_THE_BACKGROUND,
+    ) -> AsyncIterator[RunTurn]:
         """A turn that is no run: it takes no request and no slot of the plan, and is billed.
 
         Raises a `Refusal` or `Unavailable` where it may not begin.
         """
         run_id = RunId(uuid4())
-        turn = await self._turns.open(principal, run_id, thread_id, wishes=IN_THE_BACKGROUND)
+        turn = await self._turns.open(principal, run_id, thread_id, wishes=wishes)
         try:
             turn.enter_early()
             yield turn

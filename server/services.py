@@ -19,6 +19,7 @@ from server.orchestrator import Orchestrator
 from server.personalities import Personalities
 from server.quota_watch import QuotaWatch
 from server.reconciler import Reconciliations
+from server.reranking import Reranker
 from server.run_store import RunStore
 from server.runs import Runner
 from server.site_pages import SitePages
@@ -68,6 +69,7 @@ class Services:
     sites: Sites
     site_pages: SitePages
     search: Search
+    reranker: Reranker
     memories: Memories
     remembered: PostgresMemories
     ledger: PostgresLedger

@@ -29,6 +29,7 @@ from server.quota_fallback import LocalQuota
 from server.quota_watch import QuotaWatch
 from server.quotas import Quotas
 from server.reconciler import Reconciliations, reconciler_for
+from server.reranking import Reranker
 from server.run_store import RunStore
 from server.runs import Runner
 from server.services import Services
@@ -182,6 +183,7 @@ def build_services(
             fetched=ingestor.wake,
         ),
         search=search,
+        reranker=Reranker(asides, models),
         memories=memories,
         remembered=remembered,
         ledger=ledger,

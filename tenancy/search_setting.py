@@ -9,19 +9,21 @@ from tenancy.filter_form import parse_filter
 from tenancy.search_filter import SearchFilter
 
 MAX_PASSAGES = 20
-KEYS = ("limit", "filter", "rewrite")
+KEYS = ("limit", "filter", "rewrite", "rerank")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchSetting:
     """`limit` is None where nobody says one; `within` is which documents are looked into.
 
-    `rewrite` has a model say what a follow-up question asks for.
+    `rewrite` has a model say what a follow-up question asks for, `rerank` the order of what is
+    found.
     """
 
     limit: int | None = None
     within: SearchFilter | None = None
     rewrite: bool = False
+    rerank: bool = False
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> "SearchSetting":
@@ -31,6 +33,7 @@ class SearchSetting:
             limit=said.get("limit"),
             within=parse_filter(within) if within else None,
             rewrite=said.get("rewrite", False),
+            rerank=said.get("rerank", False),
         )
 
 
@@ -44,8 +47,9 @@ def parse_search(name: str, value: object) -> dict[str, Any]:
     said = {key: each for key, each in value.items() if each is not None}
     _check_limit(name, said.get("limit", 0))
     parse_filter(said.get("filter", {}), f"{name}.filter")
-    if not isinstance(said.get("rewrite", False), bool):
-        raise Invalid(f"{name}.rewrite", "must be true or false")
+    for key in ("rewrite", "rerank"):
+        if not isinstance(said.get(key, False), bool):
+            raise Invalid(f"{name}.{key}", "must be true or false")
     return said
 
 

@@ -1,7 +1,8 @@
 """When a follow-up question is rewritten, what a model is shown for it, and what of it is used."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -12,10 +13,10 @@ from graph.offline_model import OFFLINE_MODEL
 from graph.preparation import Preparation, prepared
 from graph.rewriting import CALL, MAX_QUERY_CHARACTERS, MAX_QUERY_TOKENS, rewritten
 from tenancy.audit import Outcome
-from tenancy.errors import Forbidden, IsolationBreach, ModelFailed, Refusal
+from tenancy.errors import Forbidden, IsolationBreach, ModelFailed, Refusal, Unavailable
 from tenancy.usage import Tokens
 from tests.unit.graph.answering import Answering, saying
-from tests.unit.graph.turn import ACME, RecordingTurn
+from tests.unit.graph.turn import ACME, RecordingSlot, RecordingTurn
 
 TALK = [HumanMessage("How long may a desk be returned?"), AIMessage("Thirty days.")]
 FOLLOW_UP = [*TALK, HumanMessage("And a chair?")]
@@ -148,6 +149,20 @@ async def test_what_must_end_a_run_ends_it(error: BaseException) -> None:
 
     with pytest.raises((IsolationBreach, Refusal, asyncio.CancelledError)):
         await rewrite(fail)
+
+
+class Away(RecordingTurn):
+    """A turn that cannot be remembered when it gets to the model: Postgres is away."""
+
+    @asynccontextmanager
+    async def slot(self, call: int, model: str) -> AsyncIterator[RecordingSlot]:
+        raise Unavailable
+        yield RecordingSlot()
+
+
+async def test_a_run_that_cannot_be_remembered_does_not_go_on() -> None:
+    with pytest.raises(Unavailable):
+        await rewrite(turn=Away())
 
 
 async def test_no_text_of_the_conversation_ends_its_own_place() -> None:
