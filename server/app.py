@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
+from server.browsers import BrowserMiddleware
 from server.description import describe
 from server.lingering import LingeringMiddleware
 from server.metrics import MetricsMiddleware
@@ -16,6 +17,7 @@ from server.routes import (
     account,
     assistants,
     chat,
+    console,
     corpora,
     documents,
     fetching,
@@ -67,9 +69,11 @@ def create_app(services: Services, *, version: str) -> FastAPI:
     app.state.services = services
     install(app)
     app.include_router(ops.router)
+    app.include_router(console.router)
     for module in ROUTERS:
         app.include_router(module.router)
     ops.mount_assets(app)
+    console.mount_files(app)
     describe(app)
     app.add_middleware(BodyLimitMiddleware)
     app.add_middleware(
@@ -77,6 +81,7 @@ def create_app(services: Services, *, version: str) -> FastAPI:
         authenticator=services.authenticator,
         strangers=services.strangers,
     )
+    app.add_middleware(BrowserMiddleware)
     app.add_middleware(MetricsMiddleware)
     app.add_middleware(LingeringMiddleware)
     return app

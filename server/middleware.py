@@ -19,7 +19,17 @@ from tenancy.errors import NotAuthenticated, TenantryError
 from tenancy.principal import Principal
 
 # A trailing `/*` opens what is below the path, not the path itself.
-PUBLIC_PATHS = ("/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/*", "/openapi.json")
+PUBLIC_PATHS = (
+    "/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/docs",
+    "/docs/*",
+    "/openapi.json",
+    "/console",
+    "/console/*",
+)
 POLICY_VIOLATION = 1008
 
 BODY_BYTES = 1024 * 1024

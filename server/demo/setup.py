@@ -37,7 +37,7 @@ def prepare_demo(settings: Settings, stores: Stores) -> None:
 
 
 def greeting(settings: Settings, url: str) -> str:
-    """A ready-to-paste command for each tenant of the server at `url`."""
+    """A ready-to-paste command for each tenant of the server at `url`, and where people look."""
     issuer = load_or_create(settings.data_dir, settings.audience)
     lines = ["", "Ask the same question as each tenant:", ""]
     for tenant_id in TENANTS:
@@ -50,6 +50,7 @@ def greeting(settings: Settings, url: str) -> str:
             f" -H 'Content-Type: application/json' -d {body}",
             "",
         ]
+    lines += [f"Their documents are at {url}/console: paste one of the tokens there.", "", ""]
     return "\n".join(lines)
 
 

@@ -20,7 +20,17 @@ from storage.control import control
 from tenancy.principal import SCOPES_OF_ROLE, Role, Scope
 from tests.support.house import House
 
-PUBLIC = {"/", "/healthz", "/readyz", "/metrics", "/docs", "/docs/assets", "/openapi.json"}
+CONSOLE = {"/console", "/console/search", "/console/documents/{document_id}", "/console/assets"}
+PUBLIC = CONSOLE | {
+    "/",
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/docs",
+    "/docs/assets",
+    "/openapi.json",
+}
+FOLDERS = {"/docs/assets", "/console/assets"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +262,7 @@ async def test_every_door_checks_its_scope(product: House) -> None:
 async def test_the_open_doors_are_the_ones_we_know(product: House) -> None:
     async with httpx.AsyncClient(base_url=product.url) as nobody:
         openapi = (await nobody.get("/openapi.json")).json()
-        for path in PUBLIC - {"/docs/assets"}:
+        for path in PUBLIC - FOLDERS:
             assert (await nobody.get(path)).status_code in {200, 307}
     described = {
         (method.upper(), path) for path, methods in openapi["paths"].items() for method in methods
