@@ -32,6 +32,7 @@ from storage.cells import Cells
 from storage.corpora import PostgresCorpora
 from storage.directory import Directory as ControlDirectory
 from storage.documents import PostgresDocuments
+from storage.kept import PostgresKept
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
 from storage.limits import PostgresLimits
@@ -72,6 +73,7 @@ class Services:
     reranker: Reranker
     memories: Memories
     remembered: PostgresMemories
+    kept: PostgresKept
     ledger: PostgresLedger
     keys: PostgresKeys
     key_uses: KeyUses

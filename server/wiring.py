@@ -50,6 +50,7 @@ from storage.corpora import PostgresCorpora
 from storage.directory import Directory as ControlDirectory
 from storage.documents import PostgresDocuments
 from storage.ingestion import PostgresIngestion
+from storage.kept import PostgresKept
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
 from storage.limits import PostgresLimits
@@ -186,6 +187,7 @@ def build_services(
         reranker=Reranker(asides, models),
         memories=memories,
         remembered=remembered,
+        kept=PostgresKept(cells),
         ledger=ledger,
         keys=keys,
         key_uses=key_uses,

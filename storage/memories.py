@@ -153,11 +153,12 @@ class PostgresMemories:
 
     async def delete_own(
         self, tenant_id: TenantId, subject_id: SubjectId, audit: AuditEvent
-    ) -> None:
-        """Delete everything that is remembered of a person."""
+    ) -> int:
+        """Delete everything that is kept of a person; how much there was."""
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
-            await conn.execute(query("delete_own_memories"), {"subject_id": subject_id})
+            gone = await conn.execute(query("delete_own_memories"), {"subject_id": subject_id})
             await insert_events(conn, audit=[audit])
+        return gone
 
     async def enabled(self, tenant_id: TenantId, subject_id: SubjectId) -> bool:
         """Whether the person lets itself be remembered; who never said anything does."""

@@ -1,12 +1,13 @@
 """What is remembered beyond a thread: of a person, or of the tenant for all its people."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from tenancy.ids import MemoryId, SubjectId, TenantId
+from tenancy.ids import MemoryId, SubjectId, TenantId, ThreadId
 
 MAX_CHARACTERS = 500  # of one memory: a fact, not a document
 RECALLED = 8  # that go into a prompt, so at most 4,000 characters
@@ -29,6 +30,20 @@ class Memory:
     memory_id: MemoryId
     subject_id: SubjectId | None
     text: str
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One item of an owner as it is kept: a memory, or what a tool put into the store."""
+
+    memory_id: MemoryId
+    subject_id: SubjectId | None
+    namespace: tuple[str, ...]
+    key: str
+    value: Mapping[str, Any]
+    thread_id: ThreadId | None
     created_at: datetime
     updated_at: datetime
 

@@ -31,6 +31,7 @@ COMMANDS = (
     "toolbelt",
     "talking",
     "threads",
+    "memories",
     "account",
     "watching",
     "verification",

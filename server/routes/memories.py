@@ -7,6 +7,7 @@ from pydantic import Field
 
 from knowledge.memories import memory_usage
 from server.access import ScopedRoute, needs
+from server.memory_export import exported
 from server.routes.wire import (
     LIMIT,
     MAX_QUERY_CHARACTERS,
@@ -89,6 +90,21 @@ async def list_memories(
     return reply_page(page, _item)
 
 
+@router.get("/v1/memories/export", response_model=None)
+@needs(Scope.THREADS_READ)
+async def export_memories(
+    caller: Caller, rooms: Rooms, of: Literal["person", "tenant"] = "person"
+) -> Response:
+    """All that is kept of the caller as a file; of the tenant itself with `settings:write`."""
+    if of == "tenant":
+        caller.require(Scope.SETTINGS_WRITE)
+    subject = caller.subject_id if of == "person" else None
+    event = rooms.event(caller, "memory.export", "", of=of)
+    kept = await rooms.kept.all_of(caller.tenant_id, subject, event)
+    name = {"Content-Disposition": f'attachment; filename="memories-{of}.json"'}
+    return reply({"subject": subject, "items": [exported(each) for each in kept]}, headers=name)
+
+
 @router.patch("/v1/memories/{memory_id}", response_model=None)
 @needs(Scope.THREADS_WRITE)
 async def change_memory(
@@ -103,10 +119,12 @@ async def change_memory(
 @router.delete("/v1/memories/{memory_id}", response_model=None, status_code=204)
 @needs(Scope.THREADS_WRITE)
 async def delete_memory(memory_id: JsonUUID, caller: Caller, rooms: Rooms) -> Response:
-    """Forget a memory; one of the tenant only with `settings:write`."""
-    known = await _writable(MemoryId(memory_id), caller, rooms)
+    """Forget a memory, or what a tool kept; of the tenant only with `settings:write`."""
+    named = MemoryId(memory_id)
+    if await rooms.kept.owner_of(caller.tenant_id, caller.subject_id, named) is None:
+        caller.require(Scope.SETTINGS_WRITE)
     event = rooms.event(caller, "memory.forget", str(memory_id))
-    await rooms.remembered.delete(caller.tenant_id, caller.subject_id, known.memory_id, event)
+    await rooms.remembered.delete(caller.tenant_id, caller.subject_id, named, event)
     return Response(status_code=204)
 
 

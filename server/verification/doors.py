@@ -71,6 +71,7 @@ DOORS: Mapping[str, Door] = {
     "DELETE /v1/corpora/{corpus_id}/subscription": Door(ends=True),
     "POST /v1/memories": Door({"text": "$memory", "of": "tenant"}),
     "GET /v1/memories": Door(),
+    "GET /v1/memories/export": Door(params={"of": "tenant"}),
     "PATCH /v1/memories/{memory_id}": Door({"text": "$changed memory"}),
     "DELETE /v1/memories/{memory_id}": Door(ends=True),
     "DELETE /v1/memories": Door(ends=True),

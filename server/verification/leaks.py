@@ -27,6 +27,7 @@ from server.verification.proxies import Forgetful, Telling
 from storage import hot, postgres, quota_scripts
 from storage.directory import Directory
 from storage.documents import PostgresDocuments
+from storage.kept import PostgresKept
 from storage.keys import PostgresKeys
 from storage.ledger import PostgresLedger
 from storage.memories import PostgresMemories
@@ -316,6 +317,7 @@ LEAKS: dict[str, Leak] = {
     "threads are listed together": replaced(PostgresThreads, "page", together),
     "documents are listed together": replaced(PostgresDocuments, "page", together),
     "memories are listed together": replaced(PostgresMemories, "page", together),
+    "memories are exported together": replaced(PostgresKept, "all_of", together),
     "keys are listed together": replaced(PostgresKeys, "page", together),
     "the audit is listed together": replaced(PostgresLedger, "audit", together),
     "a thread id is believed": replaced(PostgresThreads, "memory", of_the_other),

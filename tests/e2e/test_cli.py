@@ -367,6 +367,39 @@ def test_documents_come_are_listed_and_go(shop: Shop) -> None:
     assert empty == []
 
 
+def test_an_operator_shows_a_person_what_is_kept_and_forgets_it(shop: Shop) -> None:
+    shop.terminal.ok("tenant", "create", "diary", "--plan", "pro")
+    headers = {"Authorization": f"Bearer {shop.token('diary', role='admin')}"}
+    for text, of in (("tea", "person"), ("milk", "person"), ("noon", "tenant")):
+        said = {"text": text, "of": of}
+        url = f"{shop.up.url}/v1/memories"
+        assert httpx.post(url, json=said, headers=headers, timeout=30).status_code == 201
+    hers, of_all = ["--tenant", "diary", "--subject", "ann"], ["--tenant", "diary"]
+    kept = shop.terminal.json("memories", "list", *hers)
+    assert [each["value"]["text"] for each in kept] == ["tea", "milk"]
+    assert {tuple(each["namespace"]) for each in kept} == {("person", "memories")}
+    assert "milk" in shop.terminal.ok("memories", "list", *hers)
+    [shared] = shop.terminal.json("memories", "list", *of_all)
+    assert shared["value"] == {"text": "noon"}
+    first = kept[0]["memory_id"]
+    assert shop.terminal.json("memories", "forget", *hers, first) == {"forgotten": 1}
+    assert shop.terminal.run("memories", "forget", *hers, shared["memory_id"]).returncode == 1
+    assert shop.terminal.run("memories", "forget", *of_all).returncode == 2
+    assert shop.terminal.ok("memories", "forget", *hers) == "1 forgotten\n"
+    assert shop.terminal.ok("memories", "forget", *hers) == "0 forgotten\n"
+    assert shop.terminal.json("memories", "list", *of_all) == [shared]
+    trail = shop.terminal.json("audit", "list", "--tenant", "diary")
+    did = [(each["action"], each["resource"]) for each in trail if each["subject"] == "cli"]
+    assert did.count(("memory.export", "ann")) == 2
+    assert did.count(("memory.forget_all", "ann")) == 2
+    assert did.count(("memory.forget", first)) == 1
+
+
+def test_nobodys_memories_are_listed_and_none_of_another_tenant(shop: Shop) -> None:
+    assert shop.terminal.json("memories", "list", "--tenant", "umbra", "--subject", "ann") == []
+    assert shop.terminal.run("memories", "list", "--tenant", "nobody").returncode == 1
+
+
 def test_a_page_that_is_not_public_is_not_fetched(shop: Shop) -> None:
     words = ("documents", "add", "--tenant", "umbra")
     done = shop.terminal.run(*words, "--json", "--url", "http://127.0.0.1/", "--url", "file:///x")

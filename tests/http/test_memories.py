@@ -119,6 +119,45 @@ async def test_people_list_edit_and_delete(product: House) -> None:
     assert (await usage(product, tenant))["embedding_tokens"] > 0
 
 
+async def test_one_request_shows_all_that_is_kept_of_a_person(product: House) -> None:
+    tenant = await product.new_tenant("access")
+    async with (
+        product.client(tenant, "ann") as ann,
+        product.client(tenant, "boss", Role.ADMIN) as boss,
+    ):
+        hers = await remember(ann, "Ann's secret")
+        await remember(boss, "We close at noon", of="tenant")
+        await remember(boss, "The boss's secret")
+        got = await ann.get("/v1/memories/export")
+        assert got.headers["content-disposition"] == 'attachment; filename="memories-person.json"'
+        kept = got.json()
+        assert (kept["subject"], len(kept["items"])) == ("ann", 1)
+        item = kept["items"][0]
+        assert (item["memory_id"], item["namespace"]) == (hers["memory_id"], ["person", "memories"])
+        assert item["value"] == {"text": "Ann's secret"}
+        assert (item["thread_id"], item["created_at"]) == (None, hers["created_at"])
+        assert_problem(await ann.get("/v1/memories/export", params={"of": "tenant"}), 403)
+        ours = (await boss.get("/v1/memories/export", params={"of": "tenant"})).json()
+        assert ours["subject"] is None
+        assert [each["value"]["text"] for each in ours["items"]] == ["We close at noon"]
+        assert ours["items"][0]["namespace"] == ["tenant", "memories"]
+    actions = [(e["action"], e["subject"]) for e in await audit(product, tenant)]
+    assert ("memory.export", "ann") in actions
+
+
+async def test_a_memory_outlives_the_thread_in_which_it_was_said(product: House) -> None:
+    tenant = await product.new_tenant("outliving")
+    async with product.client(tenant) as client:
+        product.model.script(Reply.tool_call("remember", {"text": "Likes tea"}))
+        thread = (await answer(client, "Remember what I like"))["thread_id"]
+        [item] = (await client.get("/v1/memories/export")).json()["items"]
+        assert item["thread_id"] == thread
+        assert (await client.delete(f"/v1/threads/{thread}")).status_code == 204
+        assert await texts(client) == ["Likes tea"]
+        await answer(client, "What do I like?")
+        assert "Likes tea" in system(product)
+
+
 async def test_a_person_switches_its_memory_off(product: House) -> None:
     tenant = await product.new_tenant("private")
     async with product.client(tenant) as client:

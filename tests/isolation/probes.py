@@ -8,7 +8,7 @@ Json = dict[str, Any]
 Place = tuple[str, str, str, str]  # method, path, where in the request, name
 
 # parameters that name no thing
-PLAIN = {"limit", "from", "to", "before", "query", "shared", "format", "wait", "prefer"}
+PLAIN = {"limit", "from", "to", "before", "query", "shared", "format", "wait", "prefer", "of"}
 
 
 @dataclass(frozen=True, slots=True)

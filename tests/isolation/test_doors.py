@@ -117,6 +117,7 @@ DOORS = [
     Door("POST", "/v1/search", Scope.SEARCH, json={"query": "doors"}),
     Door("POST", "/v1/memories", Scope.THREADS_WRITE, json={"text": "Behind the door"}),
     Door("GET", "/v1/memories", Scope.THREADS_READ),
+    Door("GET", "/v1/memories/export", Scope.THREADS_READ),
     Door("PATCH", OF_MEMORY, Scope.THREADS_WRITE, "memory_id", json={"text": "acmecanary door"}),
     Door("DELETE", OF_MEMORY, Scope.THREADS_WRITE, "memory_id"),
     Door("DELETE", "/v1/memories", Scope.THREADS_WRITE),

@@ -204,9 +204,30 @@ async def test_what_a_tool_keeps_is_billed_and_audited(product: House) -> None:
     assert "secret" not in str(event)
 
 
-async def test_what_a_tool_keeps_its_person_can_delete(product: House) -> None:
+async def test_what_a_tool_keeps_its_person_sees_and_deletes(product: House) -> None:
     tenant = await equipped(product, "deleting")
-    async with product.client(tenant) as client:
-        await told(product, client, "note", root="person", text="x")
-        assert (await client.delete("/v1/memories")).status_code == 204
-        assert await seen(product, client) == []
+    async with product.client(tenant) as ann, product.client(tenant, "bob") as bob:
+        for delete in ("/v1/memories/{memory_id}", "/v1/memories"):
+            await told(product, ann, "note", root="person", text="x")
+            [item] = (await ann.get("/v1/memories/export")).json()["items"]
+            assert (item["namespace"], item["value"]) == (["person", "notes"], {"text": "x"})
+            assert (await bob.get("/v1/memories/export")).json()["items"] == []
+            assert (await ann.get("/v1/memories")).json()["items"] == []
+            mine = delete.format(**item)
+            assert (await bob.delete(mine)).status_code == (404 if "{" in delete else 204)
+            assert len(await seen(product, ann)) == 1
+            assert (await ann.delete(mine)).status_code == 204
+            assert await seen(product, ann) == []
+
+
+async def test_what_a_tool_keeps_for_all_is_deleted_by_who_may_change_settings(
+    product: House,
+) -> None:
+    tenant = await equipped(product, "governed")
+    async with product.client(tenant, "boss", Role.ADMIN) as boss, product.client(tenant) as ann:
+        await told(product, boss, "note", root="tenant", text="x")
+        kept = (await boss.get("/v1/memories/export", params={"of": "tenant"})).json()
+        url = f"/v1/memories/{kept['items'][0]['memory_id']}"
+        assert (await ann.delete(url)).status_code == 403
+        assert (await boss.delete(url)).status_code == 204
+        assert await seen(product, ann) == []

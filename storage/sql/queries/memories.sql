@@ -55,11 +55,29 @@ update tenantry.memories m
                       and o.namespace = m.namespace and o.key = %(key)s and o.memory_id <> m.memory_id)
 returning tenant_id, memory_id, subject_id, value->>'text' as text, created_at, updated_at
 
+-- query: list_kept
+-- All that is kept of an owner, oldest first: of a person, or without one of the tenant itself.
+select tenant_id, memory_id, subject_id, namespace, key, value, thread_id, created_at, updated_at
+  from tenantry.memories
+ where tenant_id = %(tenant_id)s and coalesce(subject_id, '') = coalesce(%(subject_id)s, '')
+ order by created_at, memory_id
+
+-- query: find_owner
+-- Whose a thing is that a person may see; no row where it may see none.
+select subject_id from tenantry.memories
+ where tenant_id = %(tenant_id)s and memory_id = %(memory_id)s and coalesce(subject_id, '') in ('', %(subject_id)s)
+
 -- query: delete_memory
--- Deletes a memory that a person may see.
+-- Deletes a thing that a person may see.
 delete from tenantry.memories
- where tenant_id = %(tenant_id)s and memory_id = %(memory_id)s
-   and coalesce(subject_id, '') in ('', %(subject_id)s) and namespace = '{memories}'
+ where tenant_id = %(tenant_id)s and memory_id = %(memory_id)s and coalesce(subject_id, '') in ('', %(subject_id)s)
+
+-- query: delete_kept
+-- Deletes things of an owner by their ids.
+delete from tenantry.memories
+ where tenant_id = %(tenant_id)s and coalesce(subject_id, '') = coalesce(%(subject_id)s, '')
+   and memory_id = any(%(memory_ids)s)
+returning memory_id
 
 -- query: delete_own_memory
 -- Deletes a person's own memory by its id or by what it says.
