@@ -140,25 +140,27 @@ async def measure(sizes: Sizes, stores: Stores) -> None:
         stored = await fill(documents, maker, LARGE, sizes.large)
         print(f"{sizes.large} passages of one: {sizes.large / stored:,.0f}/s", end="")
         print(f"; all in {time.perf_counter() - began:.0f} s")
-        await asyncio.to_thread(_analyse, stores)
+        await asyncio.to_thread(analyse, stores)
         largest = sorted(zip(spread, names, strict=True), reverse=True)[:LARGEST]
         crowd = [name for _, name in largest]
         await times(documents, maker, crowd)
-        _tell(f"{largest[-1][0]} to {largest[0][0]}", await times(documents, maker, crowd))
-        _tell(f"1 to {largest[0][0]}", await times(documents, maker, names))
-        _tell(f"{sizes.large}, not promoted", await times(documents, maker, [LARGE]))
+        tell(f"{largest[-1][0]} to {largest[0][0]}", await times(documents, maker, crowd))
+        tell(f"1 to {largest[0][0]}", await times(documents, maker, names))
+        tell(f"{sizes.large}, not promoted", await times(documents, maker, [LARGE]))
         await asyncio.to_thread(tend_indexes, stores.owner(), stores.app, [LARGE])
         await asyncio.to_thread(tend_word_lists, stores.app, [LARGE])
         await times(documents, maker, [LARGE])
-        _tell(f"{sizes.large}, promoted", await times(documents, maker, [LARGE]))
+        tell(f"{sizes.large}, promoted", await times(documents, maker, [LARGE]))
 
 
-def _analyse(stores: Stores) -> None:
+def analyse(stores: Stores) -> None:
+    """As autovacuum would."""
     with psycopg.connect(stores.owner(), autocommit=True) as conn:
         conn.execute("analyze tenantry.passages, tenantry.documents")
 
 
-def _tell(whose: str, seconds: Sequence[float]) -> None:
+def tell(whose: str, seconds: Sequence[float]) -> None:
+    """Print percentiles."""
     p50, p95 = (percentile(seconds, share) * 1000 for share in (0.5, 0.95))
     print(f"search, {whose:24} passages: p50 {p50:6.1f} ms  p95 {p95:6.1f} ms")
 

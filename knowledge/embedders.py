@@ -1,14 +1,14 @@
-"""Which model a tenant's passages are embedded with."""
+"""Which model a tenant's passages, or its memories, are embedded with."""
 
 from knowledge.ports import Embedder, Served
 from tenancy.ids import TenantId
 
 
 class Embedders:
-    """The deployment's model, and its former one for tenants whose passages still have that.
+    """The deployment's model, and its former one for tenants whose vectors are still of that.
 
-    A search must ask with the model of the passages it looks through, and what is added meanwhile
-    must be found beside them: both ask here.
+    A search must ask with the model of what it looks through, and what is added meanwhile must be
+    found beside it: both ask here.
     """
 
     def __init__(
@@ -19,7 +19,7 @@ class Embedders:
         self._served = served
 
     async def of(self, tenant_id: TenantId) -> Embedder:
-        """The model of a tenant's passages; raises `Unavailable`."""
+        """The model of a tenant's vectors; raises `Unavailable`."""
         if self._former is None or self._served is None:
             return self.current
         former = await self._served.has_model(tenant_id, self._former.model)

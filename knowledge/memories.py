@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from knowledge.embedders import Embedders
 from knowledge.plaintext import clean
-from knowledge.ports import Embedder, MemoryStore
+from knowledge.ports import MemoryStore
 from tenancy.audit import AuditEvent
 from tenancy.errors import Forbidden, Invalid, require_own
 from tenancy.ids import MemoryId, SubjectId, ThreadId
@@ -20,8 +21,8 @@ OFF = "Memory is off."
 class Memories:
     """Remembers, recalls and forgets."""
 
-    def __init__(self, embedder: Embedder, store: MemoryStore) -> None:
-        self._embedder = embedder
+    def __init__(self, embedders: Embedders, store: MemoryStore) -> None:
+        self._embedders = embedders
         self._store = store
 
     async def remember(
@@ -43,7 +44,7 @@ class Memories:
             subject_id and not await self._store.enabled(principal.tenant_id, subject_id)
         ):
             raise Forbidden(OFF)
-        new, usage = await self._embedded(text, principal.subject_id)
+        new, usage = await self._embedded(text, principal)
         return await self._store.put(
             principal.tenant_id,
             subject_id,
@@ -58,7 +59,7 @@ class Memories:
         self, principal: Principal, memory_id: MemoryId, text: str, audit: AuditEvent
     ) -> Memory:
         """Give a memory another text. Raises `NotFound`, `Conflict`, `Invalid`."""
-        new, usage = await self._embedded(text, principal.subject_id)
+        new, usage = await self._embedded(text, principal)
         return await self._store.change(
             principal.tenant_id, principal.subject_id, memory_id, new, audit=audit, usage=usage
         )
@@ -87,9 +88,11 @@ class Memories:
         text = clean(question).strip()[-_QUESTION_CHARACTERS:]
         if not text:
             return Recalled(())
-        embedded = await self._embedder.embed([text])
-        found = await self._found(principal, embedded.vectors[0], limit, anyway=anyway)
-        return Recalled(found, self._embedder.model, embedded.tokens)
+        embedder = await self._embedders.of(principal.tenant_id)
+        embedded = await embedder.embed([text])
+        vector, model = embedded.vectors[0], embedder.model
+        found = await self._found(principal, vector, limit, model=model, anyway=anyway)
+        return Recalled(found, model, embedded.tokens)
 
     async def _found(
         self,
@@ -97,13 +100,14 @@ class Memories:
         vector: Sequence[float] | None,
         limit: int,
         *,
+        model: str = "",
         anyway: bool = False,
     ) -> Sequence[Memory]:
         found = await self._store.recall(
             principal.tenant_id,
             principal.subject_id,
             vector,
-            embedding_model=self._embedder.model,
+            embedding_model=model,
             limit=limit,
             anyway=anyway,
         )
@@ -112,14 +116,15 @@ class Memories:
         return found
 
     async def _embedded(
-        self, text: str, subject_id: SubjectId
+        self, text: str, principal: Principal
     ) -> tuple[NewMemory, list[UsageEvent]]:
         said = " ".join(clean(text).split())
         if not 0 < len(said) <= MAX_CHARACTERS:
             raise Invalid("text", f"must have 1 to {MAX_CHARACTERS} characters")
-        embedded, model = await self._embedder.embed([said]), self._embedder.model
+        embedder = await self._embedders.of(principal.tenant_id)
+        embedded, model = await embedder.embed([said]), embedder.model
         new = NewMemory(said, model, tuple(embedded.vectors[0]))
-        return new, memory_usage(model, embedded.tokens, subject_id)
+        return new, memory_usage(model, embedded.tokens, principal.subject_id)
 
 
 def memory_usage(model: str, tokens: int, subject_id: SubjectId) -> list[UsageEvent]:

@@ -99,10 +99,10 @@ class PassageIndex(Protocol):
 
 
 class Served(Protocol):
-    """Knows what searches of a tenant look through."""
+    """Knows what searches of a tenant, or its recalls, look through."""
 
     async def has_model(self, tenant_id: TenantId, embedding_model: str) -> bool:
-        """Whether documents of the tenant that are ready have vectors of this model."""
+        """Whether it is vectors of this model that they compare."""
         ...
 
 

@@ -113,7 +113,7 @@ def build_services(
     library = Library(embedders, documents)
     search = Search(embedders, documents, control)
     remembered = PostgresMemories(cells)
-    memories = Memories(models.embedder, remembered)
+    memories = Memories(Embedders(models.embedder, models.former, remembered), remembered)
     components = Components.of(parse_deployment(settings.deployment), settings.component_keys)
     keeper = Keeper(memories, directory, components)
     catalogue = Catalogue.discover(built_ins(search, keeper))

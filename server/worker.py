@@ -14,6 +14,7 @@ from server.settings import Settings
 from server.stores import Stores
 from storage.control import control
 from storage.indexes import tend_indexes
+from storage.next_indexes import settle_next
 from storage.word_lists import tend_word_lists
 from tenancy.errors import Unavailable
 from tenancy.ids import TenantId
@@ -46,8 +47,9 @@ def _round(stores: Stores, settings: Settings, *, reconciles: bool) -> int:
     with control(stores.owner()) as admin:
         tenants = [TenantId(row["tenant_id"]) for row in admin.tenants()]
         wishes = admin.wishes()
-    left = asyncio.run(reembed(stores, settings, tenants))
+    left = asyncio.run(reembed(stores, settings, tenants, wishes))
     made, dropped = tend_indexes(stores.owner(), stores.app, tenants, wishes)
+    settle_next(stores.owner(), stores.app, tenants, wishes)
     listed = tend_word_lists(stores.app, tenants, wishes)
     log.info(
         "worker_round",

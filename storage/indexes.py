@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
+from typing import LiteralString
 
 import psycopg
 from psycopg import sql
@@ -32,7 +33,7 @@ select embedding_model as model, dimensions, count(*) as passages
 _INDEXES = """
 select c.relname, i.indisvalid, pg_relation_size(c.oid)
   from pg_index i join pg_class c on c.oid = i.indexrelid
- where i.indrelid = 'tenantry.passages'::regclass and c.relname like %s"""
+ where i.indrelid = %s::regclass and c.relname like %s"""
 Wishes = Mapping[TenantId, bool]  # of an operator: whether a tenant is promoted, whatever its size
 NO_WISHES: Wishes = {}
 Conn = psycopg.Connection[tuple[object, ...]]
@@ -49,9 +50,13 @@ class Size:
 
     @property
     def index(self) -> str:
-        """The name of its index: derived, so that no process has to remember it."""
+        """The name of its index."""
+        return self.named(PREFIX)
+
+    def named(self, prefix: str) -> str:
+        """A name for it: derived, so that no process has to remember it."""
         text = f"{self.tenant_id}/{self.model}/{self.dimensions}"
-        return PREFIX + sha256(text.encode()).hexdigest()[:32]
+        return prefix + sha256(text.encode()).hexdigest()[:32]
 
     @property
     def threshold(self) -> int | None:
@@ -75,16 +80,16 @@ def sizes_and_indexes(
 ) -> tuple[list[Size], dict[str, Index]]:
     """How large the tenants are, and the indexes that there are, by name."""
     with translated(), psycopg.connect(owner_url, autocommit=True, connect_timeout=5) as conn:
-        return _sizes(database, tenants), _present(conn)
+        return sizes_of(database, tenants), present_on(conn)
 
 
 def promote(owner_url: str, database: AppDatabase, tenant_id: TenantId) -> list[Size]:
     """Make the indexes of one tenant, and say of what; raises `Conflict` where it cannot be."""
-    with translated(), _tending(owner_url) as conn:
+    with translated(), tending(owner_url) as conn:
         if conn is None:
             raise Conflict("A worker is making indexes now. Try again in a minute.")
-        present = _present(conn)
-        wanted = [size for size in _sizes(database, [tenant_id]) if _can_have(size)]
+        present = present_on(conn)
+        wanted = [size for size in sizes_of(database, [tenant_id]) if _can_have(size)]
         if not wanted:
             raise Conflict(
                 f"{tenant_id} has fewer than {LEAST_PROMOTED} passages of a model with at most"
@@ -95,18 +100,18 @@ def promote(owner_url: str, database: AppDatabase, tenant_id: TenantId) -> list[
             raise Conflict(f"There are {len(present)} indexes of {MAX_INDEXES}. Demote another.")
         for size in wanted:
             if size in missing or not present[size.index].valid:
-                _drop(conn, size.index)
-                conn.execute(_create(size))
+                drop_index(conn, size.index)
+                conn.execute(creation(size))
     return wanted
 
 
 def demote(owner_url: str, database: AppDatabase, tenant_id: TenantId) -> None:
     """Drop the indexes of one tenant; raises `Conflict` while a worker makes indexes."""
-    with translated(), _tending(owner_url) as conn:
+    with translated(), tending(owner_url) as conn:
         if conn is None:
             raise Conflict("A worker is making indexes now. Try again in a minute.")
-        for size in _sizes(database, [tenant_id]):
-            _drop(conn, size.index)
+        for size in sizes_of(database, [tenant_id]):
+            drop_index(conn, size.index)
 
 
 def tend_indexes(
@@ -121,16 +126,16 @@ def tend_indexes(
     another worker is at it, nothing is done: two concurrent builds on a table block each other.
     """
     with translated():
-        sizes = _sizes(database, tenants)
-        with _tending(owner_url) as conn:
+        sizes = sizes_of(database, tenants)
+        with tending(owner_url) as conn:
             if conn is None:
                 return 0, 0
-            present = {name: index.valid for name, index in _present(conn).items()}
+            present = {name: index.valid for name, index in present_on(conn).items()}
             make, drop = plan(sizes, present, wishes)
             for name in drop:
-                _drop(conn, name)
+                drop_index(conn, name)
             for size in make:
-                conn.execute(_create(size))
+                conn.execute(creation(size))
     return len(make), len(drop)
 
 
@@ -142,14 +147,15 @@ def plan(
     An index is kept until its tenant shrinks to half the threshold; a broken one is made anew.
     """
     ordered = sorted(_by_size(sizes), key=lambda size: not wishes.get(size.tenant_id, False))
-    wanted = {size.index: size for size in ordered if _pays(size, present, wishes)}
+    wanted = {size.index: size for size in ordered if pays(size, present, wishes)}
     kept = dict(list(wanted.items())[:MAX_INDEXES])
     drop = [name for name, valid in present.items() if name not in kept or not valid]
     make = [size for name, size in kept.items() if not present.get(name, False)]
     return make, drop
 
 
-def _pays(size: Size, present: Mapping[str, bool], wishes: Wishes) -> bool:
+def pays(size: Size, present: Mapping[str, bool], wishes: Wishes) -> bool:
+    """Whether a tenant is to have an index, by an operator's wish or by its size."""
     if size.threshold is None:
         return False
     if size.tenant_id in wishes:
@@ -166,46 +172,59 @@ def _by_size(sizes: Sequence[Size]) -> Iterator[Size]:
     yield from sorted(sizes, key=lambda size: -size.passages)
 
 
-def _sizes(database: AppDatabase, tenants: Sequence[TenantId]) -> list[Size]:
+def sizes_of(
+    database: AppDatabase, tenants: Sequence[TenantId], statement: LiteralString = _SIZES
+) -> list[Size]:
+    """How large the tenants are, by what the app sees of them."""
+    found: list[Size] = []
     with psycopg.connect(database.url, autocommit=True, connect_timeout=5) as conn:
-        return [size for tenant_id in tenants for size in _sizes_of(conn, database, tenant_id)]
+        for tenant_id in tenants:
+            made = args_row(partial(Size, tenant_id))
+            with entered(conn, database, tenant_id), conn.cursor(row_factory=made) as cursor:
+                found += cursor.execute(statement, [tenant_id]).fetchall()
+    return found
 
 
-def _sizes_of(conn: Conn, database: AppDatabase, tenant_id: TenantId) -> list[Size]:
+@contextmanager
+def entered(conn: Conn, database: AppDatabase, tenant_id: TenantId) -> Iterator[None]:
+    """A transaction of the app's on one tenant's rows."""
     with conn.transaction():
         conn.execute(query("enter").sql, database.entry(tenant_id))
         if conn.execute(query("current_tenant").sql).fetchone() != (tenant_id,):
             raise database.not_believed()  # to see no passage would be to drop every index
-        with conn.cursor(row_factory=args_row(partial(Size, tenant_id))) as cursor:
-            return cursor.execute(_SIZES, [tenant_id]).fetchall()
+        yield
 
 
 @contextmanager
-def _tending(owner_url: str) -> Iterator[Conn | None]:
+def tending(owner_url: str) -> Iterator[Conn | None]:
     """A connection of the owner's that nobody else tends indexes beside; None while one does."""
     with psycopg.connect(owner_url, autocommit=True, connect_timeout=5) as conn:
         row = conn.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone()
         yield conn if row == (True,) else None
 
 
-def _present(conn: Conn) -> dict[str, Index]:
+def present_on(conn: Conn, table: str = "passages", prefix: str = PREFIX) -> dict[str, Index]:
+    """The indexes of ours that a table has, by name."""
     with conn.cursor(row_factory=tuple_row) as cursor:
-        rows = cursor.execute(_INDEXES, [f"{PREFIX}%"]).fetchall()
+        rows = cursor.execute(_INDEXES, [f"tenantry.{table}", f"{prefix}%"]).fetchall()
     return {name: Index(valid, size) for name, valid, size in rows}
 
 
-def _drop(conn: Conn, name: str) -> None:
+def drop_index(conn: Conn, name: str) -> None:
+    """Drop an index while searches go on."""
     statement = sql.SQL("drop index concurrently if exists tenantry.{}")
     conn.execute(statement.format(sql.Identifier(name)))
 
 
-def _create(size: Size) -> sql.Composed:
+def creation(size: Size, table: str = "passages", prefix: str = PREFIX) -> sql.Composed:
+    """The statement that makes an index of one tenant's vectors while searches go on."""
     return sql.SQL(
-        "create index concurrently {} on tenantry.passages"
+        "create index concurrently {} on {}"
         " using hnsw ((embedding::public.vector({})) public.vector_cosine_ops)"
         " where tenant_id = {} and embedding_model = {} and dimensions = {}"
     ).format(
-        sql.Identifier(size.index),
+        sql.Identifier(size.named(prefix)),
+        sql.Identifier("tenantry", table),
         sql.Literal(size.dimensions),
         sql.Literal(size.tenant_id),
         sql.Literal(size.model),

@@ -86,6 +86,12 @@ class PostgresMemories:
             row = await conn.fetch_one(query("get_recall"), {"subject_id": subject_id})
         return Recall(row["memory"]) if row else Recall.OFF
 
+    async def has_model(self, tenant_id: TenantId, embedding_model: str) -> bool:
+        """Whether all memories of the tenant, and there are some, have vectors of this model."""
+        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            row = await conn.fetch_one(query("has_memory_model"), {"model": embedding_model})
+        return bool(row and row["found"])
+
     async def page(
         self, tenant_id: TenantId, subject_id: SubjectId, after: Cursor | None, limit: int
     ) -> list[Memory]:

@@ -7,6 +7,8 @@ from server.cli import app
 from server.cli.terminal import DataDir, Json, show, stores_for
 from tenancy.ids import TenantId
 
+COLUMNS = ("tenant_id", "passages", "done", "memories", "memories_done")
+
 
 @app.command("embeddings")
 def embeddings(data_dir: DataDir = None, as_json: Json = False) -> None:
@@ -14,12 +16,19 @@ def embeddings(data_dir: DataDir = None, as_json: Json = False) -> None:
     with stores_for(data_dir) as (settings, stores):
         from server.reembedding import progress_of
         from storage.control import control
+        from storage.reembedding import Kind
 
         with control(stores.owner()) as admin:
             tenants = [TenantId(row["tenant_id"]) for row in admin.tenants()]
         found = asyncio.run(progress_of(stores, settings, tenants))
     rows: list[dict[str, Any]] = [
-        {"tenant_id": tenant_id, "passages": progress.passages, "done": progress.done}
-        for tenant_id, progress in found.items()
+        {
+            "tenant_id": tenant_id,
+            "passages": of[Kind.PASSAGES].total,
+            "done": of[Kind.PASSAGES].done,
+            "memories": of[Kind.MEMORIES].total,
+            "memories_done": of[Kind.MEMORIES].done,
+        }
+        for tenant_id, of in found.items()
     ]
-    show(rows, as_json=as_json, columns=("tenant_id", "passages", "done"))
+    show(rows, as_json=as_json, columns=COLUMNS)

@@ -48,6 +48,8 @@ async def plant_unread(here: World, rival: Rival) -> None:
 async def _plant_vectors(here: World, conn: TenantConnection, rival: Rival) -> None:
     """Store a vector of a model to come, by the name of which it is recognised."""
     model = {"former": here.services.models.embedder.model, "model": rival.canary("next model")}
-    for row in await conn.fetch(query("list_unrenewed"), {**model, "after": None, "limit": 1}):
-        vector = {"ids": [row["passage_id"]], "vectors": ["[1]"]}
-        await conn.execute(query("keep_next_vectors"), {**model, **vector})
+    for row in await conn.fetch(
+        query("list_unrenewed_passages"), {**model, "after": None, "limit": 1}
+    ):
+        vector = {"ids": [row["id"]], "vectors": ["[1]"]}
+        await conn.execute(query("keep_next_passages"), {**model, **vector})

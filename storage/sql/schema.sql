@@ -1059,6 +1059,35 @@ CREATE FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) RETURNS t
  SELECT control.merge_user_limits(tenantry.current_tenant(), p_subject, '{}'::jsonb, p_narrowed) AS merge_user_limits;
 END;
 
+CREATE FUNCTION tenantry.nearest_renewed(p_tenant text, p_model text, p_vector public.vector) RETURNS uuid[]
+    LANGUAGE plpgsql
+    SET plan_cache_mode TO 'force_custom_plan'
+    AS $_$
+declare
+    v_nearest uuid[];
+begin
+    execute format('select array(select n.passage_id
+                                   from ((select v.passage_id,
+                                                 v.embedding::public.vector(%3$s) operator(public.<=>) $1 as distance
+                                            from tenantry.next_vectors v
+                                           where v.tenant_id = %1$L and v.embedding_model = %2$L
+                                             and v.dimensions = %3$s
+                                           order by v.embedding::public.vector(%3$s) operator(public.<=>) $1
+                                           fetch first 50 rows with ties)
+                                         union all
+                                         select p.passage_id, p.distance
+                                           from tenantry.documents d, lateral (
+                                                select m.passage_id, m.embedding operator(public.<=>) $1 as distance
+                                                  from tenantry.passages m
+                                                 where m.tenant_id = %1$L and m.document_id = d.document_id
+                                                   and m.embedding_model = %2$L and m.dimensions = %3$s offset 0) p
+                                          where d.tenant_id = %1$L and not d.renewed) n
+                                  order by n.distance, n.passage_id limit 50)',
+                   p_tenant, p_model, public.vector_dims(p_vector))
+       into v_nearest using p_vector;
+    return v_nearest;
+end $_$;
+
 CREATE FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_ages double precision[]) RETURNS void
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1378,8 +1407,8 @@ CREATE FUNCTION tenantry.rank_by_word(p_tenant text, p_question text, p_document
     AS $$
 #variable_conflict use_column
 declare
-    few     constant int := 5000;  -- passages: lists of so few save nothing
-    many    constant int := 10000; -- the worker lists the words of so many: until then, all words count alike
+    few     constant int := case when p_documents is null then 1500 else 5000 end; -- passages: read as fast one by one
+    many    constant int := 10000; -- weighing takes too long: until the worker has listed them, all words count alike
     v_known float8 := (select sum(d.passages) from tenantry.documents d
                         where d.tenant_id = p_tenant and (p_documents is null or d.document_id = any(p_documents)));
     v_all   constant text[] := tsvector_to_array(to_tsvector('english', tenantry.searchable(p_question)));
@@ -1575,19 +1604,23 @@ begin
         v_known := (select coalesce(sum(d.passages), 0) from tenantry.documents d
                      where d.tenant_id = p_tenant and d.document_id = any(v_documents));
     end if;
-    execute format('select array(select n.passage_id
-                                   from (select p.passage_id,
-                                                p.embedding::public.vector(%3$s) operator(public.<=>) $1 as distance
-                                           from tenantry.passages p
-                                          where p.tenant_id = %1$L and p.embedding_model = %2$L
-                                            and p.dimensions = %3$s %4$s) n
-                                  order by n.distance, n.passage_id limit 50)',
-                   p_tenant, p_model, public.vector_dims(v_vector),
-                   case when v_known <= few then 'and p.document_id = any($2) offset 0'
-                        else case when v_documents is not null then 'and p.document_id = any($2) ' else '' end
-                             || format('order by p.embedding::public.vector(%s) operator(public.<=>) $1
-                                        fetch first 50 rows with ties', public.vector_dims(v_vector)) end)
-       into v_nearest using v_vector, v_documents;
+    if v_documents is null and exists (select from tenantry.documents d where d.tenant_id = p_tenant and d.renewed) then
+        v_nearest := tenantry.nearest_renewed(p_tenant, p_model, v_vector);
+    else
+        execute format('select array(select n.passage_id
+                                       from (select p.passage_id,
+                                                    p.embedding::public.vector(%3$s) operator(public.<=>) $1 as distance
+                                               from tenantry.passages p
+                                              where p.tenant_id = %1$L and p.embedding_model = %2$L
+                                                and p.dimensions = %3$s %4$s) n
+                                      order by n.distance, n.passage_id limit 50)',
+                       p_tenant, p_model, public.vector_dims(v_vector),
+                       case when v_known <= few then 'and p.document_id = any($2) offset 0'
+                            else case when v_documents is not null then 'and p.document_id = any($2) ' else '' end
+                                 || format('order by p.embedding::public.vector(%s) operator(public.<=>) $1
+                                            fetch first 50 rows with ties', public.vector_dims(v_vector)) end)
+           into v_nearest using v_vector, v_documents;
+    end if;
     return query
     with hits as (
         select n.passage_id, n.place, n.place as near, null::float8 as word_score, null::bigint as word
@@ -1842,6 +1875,7 @@ CREATE TABLE tenantry.documents (
     word_listed boolean DEFAULT false NOT NULL,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     url text,
+    renewed boolean DEFAULT false NOT NULL,
     CONSTRAINT documents_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT documents_passages_done_check CHECK ((passages_done >= 0)),
     CONSTRAINT documents_passages_total_check CHECK ((passages_total >= 0)),
@@ -1865,11 +1899,15 @@ CREATE TABLE tenantry.memories (
     thread_id uuid,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    next_model text,
+    next_embedding public.vector,
+    next_of timestamp with time zone,
     CONSTRAINT memories_subject_id_check CHECK ((subject_id <> ''::text)),
     CONSTRAINT memories_tenant_id_check CHECK ((tenant_id <> ''::text)),
     CONSTRAINT memories_value_check CHECK ((jsonb_typeof(value) = 'object'::text))
 );
 ALTER TABLE ONLY tenantry.memories ALTER COLUMN embedding SET STORAGE MAIN;
+ALTER TABLE ONLY tenantry.memories ALTER COLUMN next_embedding SET STORAGE MAIN;
 
 ALTER TABLE ONLY tenantry.memories FORCE ROW LEVEL SECURITY;
 
@@ -1889,6 +1927,7 @@ CREATE TABLE tenantry.next_vectors (
     passage_id uuid NOT NULL,
     embedding_model text NOT NULL,
     embedding public.vector NOT NULL,
+    dimensions integer GENERATED ALWAYS AS (public.vector_dims(embedding)) STORED NOT NULL,
     CONSTRAINT next_vectors_tenant_id_check CHECK ((tenant_id <> ''::text))
 );
 ALTER TABLE ONLY tenantry.next_vectors ALTER COLUMN embedding SET STORAGE MAIN;
@@ -2177,6 +2216,10 @@ CREATE INDEX documents_by_url ON tenantry.documents USING btree (tenant_id, url)
 CREATE INDEX documents_not_word_listed ON tenantry.documents USING btree (tenant_id, document_id) WHERE (NOT word_listed);
 
 CREATE INDEX documents_recent ON tenantry.documents USING btree (tenant_id, created_at DESC, document_id DESC);
+
+CREATE INDEX documents_renewed ON tenantry.documents USING btree (tenant_id, document_id) WHERE renewed;
+
+CREATE INDEX memories_by_model ON tenantry.memories USING btree (tenant_id, embedding_model) WHERE ((namespace = '{memories}'::text[]) AND (embedding IS NOT NULL));
 
 CREATE UNIQUE INDEX memories_by_name ON tenantry.memories USING btree (tenant_id, COALESCE(subject_id, ''::text), namespace, key);
 
@@ -2573,6 +2616,9 @@ GRANT ALL ON FUNCTION tenantry.memory_of(p_tenant text, p_subject text) TO tenan
 
 REVOKE ALL ON FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) TO tenantry_app;
+
+REVOKE ALL ON FUNCTION tenantry.nearest_renewed(p_tenant text, p_model text, p_vector public.vector) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.nearest_renewed(p_tenant text, p_model text, p_vector public.vector) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_ages double precision[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_ages double precision[]) TO tenantry_app;

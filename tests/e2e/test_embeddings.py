@@ -27,6 +27,7 @@ def _change(before: Terminal, after: Terminal) -> None:
     before.ok("tenant", "create", "shop", "--plan", "pro")
     before.ok("documents", "add", "--tenant", "shop", str(before.folder / "tea.md"))
     assert before.json("embeddings") == []
-    assert after.json("embeddings") == [{"tenant_id": "shop", "passages": 1, "done": 0}]
+    waiting = {"passages": 1, "done": 0, "memories": 0, "memories_done": 0}
+    assert after.json("embeddings") == [{"tenant_id": "shop", **waiting}]
     after.ok("worker", "--once")
     assert after.json("embeddings") == []

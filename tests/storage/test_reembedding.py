@@ -9,36 +9,18 @@ import pytest
 
 from knowledge.embedders import Embedders
 from knowledge.ingest import Library
-from knowledge.ports import Embedded
 from knowledge.search import Search
 from server.reembedding import Reembedder
 from storage.cells import Cells
 from storage.documents import PostgresDocuments
-from storage.reembedding import PostgresReembedding, Progress
+from storage.reembedding import Kind, PostgresReembedding, Progress
 from tenancy.document import Upload
 from tenancy.errors import ModelFailed
 from tenancy.ids import SubjectId, TenantId
 from tests.storage.makers import ACME
+from tests.storage.word_counts import WordCounts
 
 ALICE = SubjectId("alice")
-WORDS = ("tea", "salt", "wine", "rice")
-
-
-class Model:
-    """Of each text, how often it says each word; the later of two models says one number more."""
-
-    def __init__(self, model: str, extra: int = 0) -> None:
-        self.model = model
-        self.asked = 0
-        self.fails_at: int | None = None
-        self._extra = extra
-
-    async def embed(self, texts: Sequence[str]) -> Embedded:
-        self.asked += len(texts)
-        if self.fails_at is not None and self.asked > self.fails_at:
-            raise ModelFailed("away")
-        tail = [0.0] * self._extra
-        return Embedded([[*map(text.count, WORDS), 0.1, *tail] for text in texts], len(texts))
 
 
 class Shop:
@@ -47,8 +29,8 @@ class Shop:
     def __init__(self, cells: Cells) -> None:
         self.tenant = TenantId(f"tenant-{uuid4().hex[:8]}")
         self.documents = PostgresDocuments(cells)
-        self.former, self.model = Model("former"), Model("next", extra=3)
-        self.books = PostgresReembedding(cells, "former", "next")
+        self.former, self.model = WordCounts("former"), WordCounts("next", extra=3)
+        self.books = PostgresReembedding(cells, Kind.PASSAGES, "former", "next")
         self.before = Embedders(self.former)
         self.after = Embedders(self.model, self.former, self.documents)
 
@@ -67,7 +49,7 @@ class Shop:
         return ()
 
     def worker(self) -> Reembedder:
-        return Reembedder(self.books, self.documents, "former", self.model)
+        return Reembedder([self.books], self.model)
 
 
 @pytest.fixture
@@ -82,7 +64,7 @@ async def test_the_former_model_is_searched_until_all_is_embedded_anew(shop: Sho
     everything = [f"tea of shelf {number}" for number in range(3)]
     assert await shop.found() == (everything, "former")
     half = await shop.books.due(shop.tenant, None, 2)
-    await shop.books.keep(shop.tenant, dict.fromkeys(half, [1.0] * 8))
+    await shop.books.keep(shop.tenant, half, [[1.0] * 8] * len(half))
     assert not await shop.books.switch(shop.tenant)
     assert await shop.books.progress(shop.tenant) == Progress(3, 2)
     assert await shop.found() == (everything, "former")
@@ -138,5 +120,5 @@ async def test_whoever_is_stopped_leaves_what_the_next_one_finishes(
     assert await shop.worker().work([shop.tenant]) == 0
     assert (await shop.found("wine"))[1] == "next"
     assert await shop.books.progress(shop.tenant) == Progress(0, 0)
-    everything = await PostgresReembedding(cells, "next", "x").progress(shop.tenant)
+    everything = await PostgresReembedding(cells, Kind.PASSAGES, "next", "x").progress(shop.tenant)
     assert everything == Progress(303, 0)

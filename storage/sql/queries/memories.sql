@@ -99,3 +99,52 @@ select tenantry.remembers(%(tenant_id)s, %(subject_id)s) as enabled
 insert into tenantry.memory_switches (tenant_id, subject_id, enabled)
 values (%(tenant_id)s, %(subject_id)s, %(enabled)s)
 on conflict (tenant_id, subject_id) do update set enabled = excluded.enabled, updated_at = now()
+
+-- query: has_memory_model
+-- Whether the tenant's memories are asked by this model: all that can be found have its vectors.
+select coalesce(min(embedding_model) = %(model)s and max(embedding_model) = %(model)s, false) as found
+  from tenantry.memories
+ where tenant_id = %(tenant_id)s and namespace = '{memories}' and embedding is not null
+
+-- query: has_former_memories
+-- Whether memories of the tenant wait for another model.
+select exists (select from tenantry.memories
+                where tenant_id = %(tenant_id)s and embedding_model = %(former)s
+                  and namespace = '{memories}' and embedding is not null) as found
+
+-- query: list_unrenewed_memories
+-- Memories with vectors of the former model, from one on, that have none of the next one for what they say now.
+select memory_id as id, value->>'text' as text, updated_at as said_at from tenantry.memories
+ where tenant_id = %(tenant_id)s and embedding_model = %(former)s and namespace = '{memories}' and embedding is not null
+   and (next_model, next_of) is distinct from (%(model)s, updated_at)
+   and (%(after)s::uuid is null or memory_id > %(after)s)
+ order by memory_id limit %(limit)s
+
+-- query: keep_next_memories
+-- Stores vectors of the next model; of what says something else meanwhile, none.
+update tenantry.memories m set next_model = %(model)s, next_embedding = v.embedding::public.vector, next_of = v.said_at
+  from unnest(%(ids)s::uuid[], %(vectors)s::text[], %(said_at)s::timestamptz[]) as v(memory_id, embedding, said_at)
+ where m.tenant_id = %(tenant_id)s and m.memory_id = v.memory_id and m.updated_at = v.said_at
+
+-- query: renew_memories
+-- Gives some memories, from one on, their next vectors; the last of them, if there was one.
+with part as materialized (
+    select memory_id from tenantry.memories
+     where tenant_id = %(tenant_id)s and embedding_model = %(former)s and next_model = %(model)s
+       and next_of = updated_at and (%(after)s::uuid is null or memory_id > %(after)s)
+     order by memory_id limit %(limit)s
+), renewed as (
+    update tenantry.memories m
+       set embedding_model = m.next_model, embedding = m.next_embedding,
+           next_model = null, next_embedding = null, next_of = null
+      from part where m.tenant_id = %(tenant_id)s and m.memory_id = part.memory_id and m.next_of = m.updated_at
+)
+select memory_id as id from part order by memory_id desc limit 1
+
+-- query: count_renewed_memories
+-- How many memories of the former model the tenant has, and of how many the next vector is there.
+select count(*) as total,
+       count(*) filter (where (next_model, next_of) is not distinct from (%(model)s, updated_at)) as done
+  from tenantry.memories
+ where tenant_id = %(tenant_id)s and embedding_model = %(former)s
+   and namespace = '{memories}' and embedding is not null

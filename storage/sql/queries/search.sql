@@ -39,16 +39,22 @@ select tenantry.forget_words(%(tenant_id)s)
 select exists (select from tenantry.documents
                 where tenant_id = %(tenant_id)s and embedding_model = %(model)s and status = 'ready') as found
 
--- query: list_unrenewed
+-- query: has_former_passages
+-- Whether passages of the tenant wait for another model; not while copies of their vectors are searched instead.
+select exists (select from tenantry.documents
+                where tenant_id = %(tenant_id)s and embedding_model = %(former)s and status = 'ready')
+   and not exists (select from tenantry.documents where tenant_id = %(tenant_id)s and renewed) as found
+
+-- query: list_unrenewed_passages
 -- Passages with vectors of the former model, from one on, that have none of the next one yet.
-select p.passage_id, p.body from tenantry.passages p
+select p.passage_id as id, p.body as text, null::timestamptz as said_at from tenantry.passages p
  where p.tenant_id = %(tenant_id)s and p.embedding_model = %(former)s
    and (%(after)s::uuid is null or p.passage_id > %(after)s)
    and not exists (select from tenantry.next_vectors v
                     where v.tenant_id = p.tenant_id and v.passage_id = p.passage_id and v.embedding_model = %(model)s)
  order by p.passage_id limit %(limit)s
 
--- query: keep_next_vectors
+-- query: keep_next_passages
 -- Stores vectors of the next model; of a passage that is gone meanwhile, none.
 insert into tenantry.next_vectors (tenant_id, passage_id, embedding_model, embedding)
 select p.tenant_id, p.passage_id, %(model)s, v.embedding::public.vector
@@ -58,25 +64,42 @@ on conflict (tenant_id, passage_id) do update
     set embedding_model = excluded.embedding_model, embedding = excluded.embedding
 
 -- query: renew_passages
--- Gives some passages their next vectors.
-with part as (
-    delete from tenantry.next_vectors v
-     where v.tenant_id = %(tenant_id)s
-       and v.passage_id in (select n.passage_id from tenantry.next_vectors n
-                             where n.tenant_id = %(tenant_id)s limit %(limit)s)
-    returning v.passage_id, v.embedding_model, v.embedding
+-- Gives some passages, from one on, their next vectors; the last of them, if there was one.
+with part as materialized (
+    select v.passage_id, v.embedding_model, v.embedding from tenantry.next_vectors v
+     where v.tenant_id = %(tenant_id)s and v.embedding_model = %(model)s
+       and (%(after)s::uuid is null or v.passage_id > %(after)s)
+     order by v.passage_id limit %(limit)s
+), renewed as (
+    update tenantry.passages p set embedding_model = part.embedding_model, embedding = part.embedding
+      from part where p.tenant_id = %(tenant_id)s and p.passage_id = part.passage_id
 )
-update tenantry.passages p set embedding_model = part.embedding_model, embedding = part.embedding
-  from part where p.tenant_id = %(tenant_id)s and p.passage_id = part.passage_id
+select passage_id as id from part order by passage_id desc limit 1
 
 -- query: renew_documents
--- Says that the tenant's documents have the next model.
-update tenantry.documents set embedding_model = %(model)s
+-- Says that the tenant's documents have the next model, and whether copies of their vectors are searched.
+update tenantry.documents set embedding_model = %(model)s, renewed = %(copied)s
  where tenant_id = %(tenant_id)s and embedding_model = %(former)s and status = 'ready'
 
--- query: count_renewed
+-- query: forget_next_vectors
+-- Deletes the vectors beside those that are searched.
+delete from tenantry.next_vectors where tenant_id = %(tenant_id)s
+
+-- query: has_renewed
+-- Whether copies of the tenant's vectors are searched instead of its passages.
+select exists (select from tenantry.documents where tenant_id = %(tenant_id)s and renewed)
+
+-- query: settle_renewed
+-- Searches the tenant's passages themselves again.
+with settled as (
+    update tenantry.documents set renewed = false where tenant_id = %(tenant_id)s and renewed returning document_id
+)
+delete from tenantry.next_vectors where tenant_id = %(tenant_id)s and exists (select from settled)
+
+-- query: count_renewed_passages
 -- How many passages of the former model the tenant has, and of how many the next vector is there.
 select (select count(*) from tenantry.passages
-         where tenant_id = %(tenant_id)s and embedding_model = %(former)s) as passages,
+         where tenant_id = %(tenant_id)s and embedding_model = %(former)s) as total,
        (select count(*) from tenantry.next_vectors
-         where tenant_id = %(tenant_id)s and embedding_model = %(model)s) as done
+         where tenant_id = %(tenant_id)s and embedding_model = %(model)s
+           and not exists (select from tenantry.documents where tenant_id = %(tenant_id)s and renewed)) as done
