@@ -164,6 +164,15 @@ async def test_a_large_tenant_is_listed_and_a_small_one_is_not(
     assert await value(cells, LISTS) == 0
 
 
+async def test_lists_are_read_where_they_are_kept(cells: Cells, small: None) -> None:
+    await rows(cells, ADD, name="second", passages=LIST_AT // 2 - 900)
+    await rows(cells, LIST)
+    await rows(cells, "delete from word_lists where word = 'rare7' returning 1")
+    assert await ranked(cells, BY_WORD, "rare7")
+    await rows(cells, ADD, name="third", passages=1)
+    assert await ranked(cells, BY_WORD, "rare7") == []
+
+
 async def test_a_filter_holds_in_the_lists_too(cells: Cells, stores: Stores, small: None) -> None:
     await rows(cells, ADD, name="large", passages=LIST_AT)
     await asyncio.to_thread(tend_word_lists, stores.app, [ACME])
