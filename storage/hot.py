@@ -2,12 +2,13 @@
 
 Whoever opens a run is told by Postgres which checkpoint is the latest and that nothing waits on it;
 the copy is used only if it is of that very checkpoint. A checkpoint is never changed under its id,
-so a copy that is old, lost or somebody else's is one that is not used.
+so a copy that is old, lost or somebody else's is one that is not used. Each tenant's copies are
+listed, so that they can be dropped without looking through everybody's keys.
 """
 
 import asyncio
 import hmac
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from typing import Any
@@ -17,8 +18,9 @@ import ormsgpack
 
 from storage.cells import Cell
 from storage.ledger import dump
-from storage.redis_client import AWAY
+from storage.redis_client import ANSWER_SECONDS, AWAY, AnyRedis, script
 from storage.redis_keys import Area, redis_key
+from tenancy.errors import Unavailable
 from tenancy.ids import TenantId
 
 LIFE_SECONDS = 900  # a conversation that rests longer is read from Postgres again
@@ -26,6 +28,8 @@ MAX_BYTES = 65_536  # beyond, packing a copy takes more than it saves
 PATIENCE_SECONDS = 0.1  # a Redis that takes longer is slower than Postgres
 REST_SECONDS = 5.0  # after it did
 MAC_BYTES = 16
+CLOSED_SECONDS = 60  # no copies after they were dropped: what ran then ends within a second
+DROPPED_AT_ONCE = 500
 
 Row = Mapping[str, Any]
 
@@ -91,7 +95,7 @@ class HotThreads:
         self, cell: Cell, tenant_id: TenantId, thread: str, checkpoint_id: str
     ) -> Row | None:
         """The checkpoint as Postgres would give it, or None."""
-        packed = await self._ask(cell, "GET", _key(tenant_id, thread))
+        packed = await self._ask(cell.redis.execute_command, "GET", _key(tenant_id, thread))
         if not isinstance(packed, bytes):
             return None
         row = _unpacked(packed, _secret(cell, tenant_id))
@@ -101,31 +105,60 @@ class HotThreads:
 
     async def put(self, cell: Cell, tenant_id: TenantId, row: Row) -> None:
         """Keep a copy of a checkpoint that is committed; one too large is dropped."""
-        packed, key = _packed(row, _secret(cell, tenant_id)), _key(tenant_id, row["thread_id"])
+        packed, thread = _packed(row, _secret(cell, tenant_id)), row["thread_id"]
         if len(packed) > MAX_BYTES:
-            await self._ask(cell, "UNLINK", key)
-        else:
-            await self._ask(cell, "SET", key, packed, "EX", LIFE_SECONDS)
+            await self.forget(cell, tenant_id, thread)
+            return
+        keys = [_key(tenant_id, thread), _copies(tenant_id), _closed(tenant_id)]
+        await self._ask(script("hot_put").run, cell.redis, keys, packed, LIFE_SECONDS)
 
     async def forget(self, cell: Cell, tenant_id: TenantId, thread: str) -> None:
         """Drop the copy of a thread that is gone; where Redis is away it ends by itself."""
-        await self._ask(cell, "UNLINK", _key(tenant_id, thread))
+        await self._ask(cell.redis.execute_command, "UNLINK", _key(tenant_id, thread))
 
-    async def _ask(self, cell: Cell, *command: Any) -> object:
+    async def _ask(self, question: Callable[..., Awaitable[object]], *told: Any) -> object:
+        """What Redis answers; None at once while it rests, and when it takes too long."""
         loop = asyncio.get_running_loop()
         if loop.time() < self._rests_until:
             return None
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):
-                answer: object = await cell.redis.execute_command(*command)
-                return answer
-        except AWAY:  # a time-out is an OSError
+                return await question(*told)
+        except (*AWAY, Unavailable):  # a time-out is an OSError
             self._rests_until = loop.time() + REST_SECONDS
             return None
 
 
+async def drop_copies(redis: AnyRedis, tenant_id: TenantId) -> None:
+    """Drop all copies of a tenant that is to be served no more; raises `Unavailable`.
+
+    For a minute none is made: what still runs must not leave one behind.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            await redis.execute_command("SET", _closed(tenant_id), "1", "EX", CLOSED_SECONDS)
+            while found := await _next_copies(redis, tenant_id):
+                await redis.execute_command("UNLINK", *found)
+    except AWAY as error:
+        raise Unavailable from error
+
+
+async def _next_copies(redis: AnyRedis, tenant_id: TenantId) -> list[Any]:
+    """The keys of some copies, which are listed no more."""
+    found = await redis.execute_command("ZPOPMIN", _copies(tenant_id), DROPPED_AT_ONCE)
+    return [key for key, _ends_at in found]
+
+
 def _key(tenant_id: TenantId, thread: str) -> str:
     return redis_key(tenant_id, Area.HOT, f"thread/{thread}")
+
+
+def _copies(tenant_id: TenantId) -> str:
+    return redis_key(tenant_id, Area.HOT, "copies")
+
+
+def _closed(tenant_id: TenantId) -> str:
+    return redis_key(tenant_id, Area.HOT, "closed")
 
 
 def _secret(cell: Cell, tenant_id: TenantId) -> bytes:

@@ -1,12 +1,13 @@
 """`tenantry tenant …`"""
 
+import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from server.cli import app
-from server.cli.terminal import DataDir, Json, control_for, pairs, show
+from server.cli.terminal import DataDir, Json, control_for, pairs, show, stores_for
 from tenancy.ids import SubjectId, parse_plan_id, parse_subject_id, parse_tenant_id
 from tenancy.limits import Limits, parse_limits, parse_user_limits
 from tenancy.tenant import TenantStatus, parse_preference
@@ -113,16 +114,21 @@ def _rows(limits: Limits, subject_id: SubjectId | None) -> list[dict[str, Any]]:
 
 @tenants.command("suspend")
 def suspend(name: Name, data_dir: DataDir = None, as_json: Json = False) -> None:
-    """Refuse a tenant's requests from now on; its data stays."""
-    _set_status(name, TenantStatus.SUSPENDED, data_dir, as_json)
+    """Refuse a tenant's requests from now on; its data stays, but for copies in Redis."""
+    tenant_id = parse_tenant_id(name, "TENANT")
+    with stores_for(data_dir) as (_, stores):
+        from server.hot_copies import drop_hot_at
+        from storage.control import control
+
+        with control(stores.owner()) as admin:
+            row = admin.set_status(tenant_id, TenantStatus.SUSPENDED)
+        asyncio.run(drop_hot_at(stores.redis_url, tenant_id))
+    show(row, as_json=as_json)
 
 
 @tenants.command("resume")
 def resume(name: Name, data_dir: DataDir = None, as_json: Json = False) -> None:
     """Serve a suspended tenant again."""
-    _set_status(name, TenantStatus.ACTIVE, data_dir, as_json)
-
-
-def _set_status(name: str, status: TenantStatus, data_dir: DataDir, as_json: bool) -> None:
+    tenant_id = parse_tenant_id(name, "TENANT")
     with control_for(data_dir) as control:
-        show(control.set_status(parse_tenant_id(name, "TENANT"), status), as_json=as_json)
+        show(control.set_status(tenant_id, TenantStatus.ACTIVE), as_json=as_json)

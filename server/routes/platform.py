@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from server.access import ScopedRoute, needs
+from server.hot_copies import drop_hot
 from server.key_sets import require_keys
 from server.routes.wire import LIMIT, Body, Caller, Limit, Rooms, Text, reply, utc
 from server.services import Services
@@ -70,7 +71,7 @@ async def get_tenant(tenant_id: str, rooms: Rooms) -> Response:
 @router.post("/v1/tenants/{tenant_id}/suspend", response_model=None)
 @needs(Scope.PLATFORM)
 async def suspend_tenant(tenant_id: str, caller: Caller, rooms: Rooms) -> Response:
-    """Refuse a tenant's credentials within a second, and end its runs in flight."""
+    """Refuse a tenant's credentials within a second, end its runs, drop its copies in Redis."""
     return await _set_status(tenant_id, TenantStatus.SUSPENDED, caller, rooms)
 
 
@@ -152,7 +153,10 @@ async def list_noisiest(
 async def _set_status(
     name: str, status: TenantStatus, caller: Principal, rooms: Services
 ) -> Response:
-    row = await rooms.platform.set_status(parse_tenant_id(name), status)
+    tenant_id = parse_tenant_id(name)
+    row = await rooms.platform.set_status(tenant_id, status)
+    if status is TenantStatus.SUSPENDED:
+        await drop_hot(rooms.cells.for_tenant(tenant_id).redis, tenant_id)
     await audit(rooms, caller, row["tenant_id"], "tenant.set_status", status)
     return reply(_item(row))
 

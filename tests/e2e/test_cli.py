@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from server.cli import main
 from server.stores import Stores
 from storage import embedded
+from storage.redis_client import connect
+from storage.redis_keys import Area, redis_key
 from tests.support.commands import Foreground, Terminal, free_port, wait_until
 from tests.support.model_server import ModelServer
-from tests.support.stores import open_folder
+from tests.support.stores import ACME, SEAL_KEY, open_folder
 
 ISSUER = "https://idp.example/"
 NOWHERE = "00000000-0000-0000-0000-000000000000"
@@ -578,6 +580,22 @@ def test_the_noisiest_tenants_need_the_role_of_operators(alone: Terminal, stores
     assert done.stderr.count("\n") == 1
     urls = {"TENANTRY_OPERATOR_DATABASE_URL": stores.operator_url or ""}
     assert given.but(**urls).json("noisiest") == []
+
+
+async def test_a_suspended_tenant_leaves_no_copy_of_a_thread_in_redis(
+    alone: Terminal, stores: Stores
+) -> None:
+    urls = {"DATABASE_URL": stores.app_url, "TENANTRY_OWNER_DATABASE_URL": stores.owner()}
+    given = alone.but(**urls, REDIS_URL=stores.redis_url, TENANTRY_SEAL_KEY=SEAL_KEY.text)
+    copy, copies = (redis_key(ACME, Area.HOT, id_) for id_ in ("thread/one", "copies"))
+    redis = connect(stores.redis_url)
+    try:
+        await redis.execute_command("SET", copy, "what was said")
+        await redis.execute_command("ZADD", copies, 1, copy)
+        await asyncio.to_thread(given.ok, "tenant", "suspend", "acme")
+        assert await redis.execute_command("EXISTS", copy, copies) == 0
+    finally:
+        await redis.aclose()
 
 
 async def test_preferences_reach_the_model(alone: Terminal, model: ModelServer) -> None:

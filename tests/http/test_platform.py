@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from server.stores import Stores
+from storage.redis_keys import Area, redis_key
 from tenancy.principal import Role
 from tests.http.speech import answer, ask, assert_problem, audit, eventually
 from tests.idp import Idp, private_key, public_jwk
@@ -77,6 +78,20 @@ async def test_a_tenant_is_suspended_and_resumed(
         ]
     assert [event["resource"] for event in acts] == ["active", "suspended"]
     assert {event["subject"] for event in acts} == {"olga"}
+
+
+async def test_a_suspended_tenant_leaves_no_copy_of_a_thread_in_redis(
+    product: House, operator: httpx.AsyncClient
+) -> None:
+    name = await product.new_tenant("copied")
+    async with product.client(name, "ann", Role.ADMIN) as ann:
+        thread = (await answer(ann, "hello"))["thread_id"]
+        await answer(ann, "again", thread_id=thread)
+    key = redis_key(name, Area.HOT, f"thread/{thread}")
+    redis = product.services.cells.first.redis
+    assert await redis.execute_command("EXISTS", key) == 1
+    await operator.post(f"/v1/tenants/{name}/suspend")
+    assert await redis.execute_command("EXISTS", key) == 0
 
 
 async def test_an_issuer_is_registered_listed_and_removed(

@@ -10,9 +10,17 @@ from server.stores import Stores
 from storage import postgres, redis_client
 from storage.cells import Cell, Cells
 from storage.checkpointer import TenantPostgresSaver
-from storage.hot import LIFE_SECONDS, MAX_BYTES
+from storage.hot import (
+    CLOSED_SECONDS,
+    DROPPED_AT_ONCE,
+    LIFE_SECONDS,
+    MAX_BYTES,
+    HotThreads,
+    drop_copies,
+)
 from storage.redis_keys import Area, redis_key
 from storage.threads import PostgresThreads
+from tenancy.errors import Unavailable
 from tenancy.ids import ThreadId
 from tests.storage.graphs import EFFECT, FREE, Turn, chain, fan, open_turn
 from tests.storage.makers import ACME, GLOBEX, Trips, audit_event, principal
@@ -73,6 +81,22 @@ async def turns(
     return thread
 
 
+async def turn_of_globex(
+    threads: PostgresThreads, saver: TenantPostgresSaver, thread: ThreadId | None = None
+) -> ThreadId:
+    turn = await open_turn(threads, saver, LINE, thread_id=thread, who=principal(GLOBEX, "eve"))
+    await turn.run("globex's")
+    await turn.end()
+    return turn.lease.thread_id
+
+
+async def copies(cells: Cells, tenant: Any = ACME) -> set[str]:
+    """The keys of a tenant's copies."""
+    begins = redis_key(tenant, Area.HOT, "thread/")
+    redis = cells.first.redis
+    return {key.decode() async for key in redis.scan_iter(match=f"{begins}*", count=1000)}
+
+
 async def both(turn: Turn) -> tuple[Any, Any]:
     """What the run reads, and what Postgres has."""
     config: Any = {"configurable": {"thread_id": str(turn.lease.thread_id)}}
@@ -128,15 +152,8 @@ async def test_the_copy_of_another_thread_or_tenant_is_not_used(
 ) -> None:
     ask = cells.first.redis.execute_command
     thread, other = [await turns(threads, saver, 2) for _ in range(2)]
-    foreign: ThreadId | None = None
-    for _ in range(2):
-        turn = await open_turn(
-            threads, saver, LINE, thread_id=foreign, who=principal(GLOBEX, "eve")
-        )
-        await turn.run("globex's")
-        await turn.end()
-        foreign = turn.lease.thread_id
-    assert foreign is not None
+    foreign = await turn_of_globex(threads, saver)
+    await turn_of_globex(threads, saver, foreign)
     for theirs in (key_of(other), key_of(foreign, GLOBEX)):
         await ask("SET", key_of(thread), await ask("GET", theirs))
         assert await reads_postgres(threads, saver, trips, thread)
@@ -186,6 +203,61 @@ async def test_a_deleted_thread_leaves_nothing(
     thread = await turns(threads, saver, 2)
     await threads.delete(principal(), thread, audit_event())
     assert await cells.first.redis.execute_command("EXISTS", key_of(thread)) == 0
+
+
+async def test_all_copies_of_one_tenant_are_dropped(
+    threads: PostgresThreads, saver: TenantPostgresSaver, trips: Trips, cells: Cells
+) -> None:
+    known = [await turns(threads, saver, 2) for _ in range(3)]
+    theirs = await turn_of_globex(threads, saver)
+    await turn_of_globex(threads, saver, theirs)
+    await drop_copies(cells.first.redis, ACME)
+    assert await copies(cells) == set()
+    assert await copies(cells, GLOBEX) == {key_of(theirs, GLOBEX)}
+    assert [await reads_postgres(threads, saver, trips, each) for each in known] == [True] * 3
+
+
+async def test_more_copies_than_go_at_once_are_all_dropped(cells: Cells) -> None:
+    ask, hot = cells.first.redis.execute_command, HotThreads()
+    for number in range(DROPPED_AT_ONCE + 1):
+        await hot.put(cells.first, ACME, {"thread_id": f"t{number}", "channel_values": []})
+    assert len(await copies(cells)) == DROPPED_AT_ONCE + 1
+    await drop_copies(cells.first.redis, ACME)
+    assert await copies(cells) == set()
+    assert await ask("EXISTS", redis_key(ACME, Area.HOT, "copies")) == 0
+
+
+async def test_what_still_runs_leaves_no_copy_behind(
+    threads: PostgresThreads, saver: TenantPostgresSaver, cells: Cells
+) -> None:
+    ask, closed = cells.first.redis.execute_command, redis_key(ACME, Area.HOT, "closed")
+    thread = await turns(threads, saver, 2)
+    await drop_copies(cells.first.redis, ACME)
+    await turns(threads, saver, 1, thread)
+    assert await copies(cells) == set()
+    assert 0 < await ask("TTL", closed) <= CLOSED_SECONDS
+    await ask("DEL", closed)  # as when its time is over
+    await turns(threads, saver, 1, thread)
+    assert await copies(cells) == {key_of(thread)}
+
+
+async def test_the_list_of_copies_forgets_those_that_ended(
+    threads: PostgresThreads, saver: TenantPostgresSaver, cells: Cells
+) -> None:
+    ask, listed = cells.first.redis.execute_command, redis_key(ACME, Area.HOT, "copies")
+    await ask("ZADD", listed, 1, "ended long ago")
+    thread = await turns(threads, saver, 2)
+    assert await ask("ZRANGE", listed, 0, -1) == [key_of(thread).encode()]
+    assert 0 < await ask("TTL", listed) <= LIFE_SECONDS
+
+
+async def test_copies_that_cannot_be_dropped_are_told(cells: Cells, redis: RedisServer) -> None:
+    redis.kill()
+    try:
+        with pytest.raises(Unavailable):
+            await drop_copies(cells.first.redis, ACME)
+    finally:
+        redis.start()
 
 
 async def test_no_turn_fails_without_redis(

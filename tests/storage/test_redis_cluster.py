@@ -1,4 +1,4 @@
-"""Quotas on a Redis Cluster: every node serves its tenants, and a lost one takes no other along."""
+"""On a Redis Cluster every node serves its tenants, and a lost one takes no other along."""
 
 import asyncio
 import signal
@@ -10,14 +10,19 @@ from uuid import uuid4
 
 import pytest
 
+from storage.cells import Cell
+from storage.hot import HotThreads, drop_copies
+from storage.postgres import Pool
 from storage.quota import RedisQuota
 from storage.redis_client import AnyRedis, connect, nodes_of, ping
 from storage.redis_keys import Area, redis_key
+from storage.seal import AppDatabase
 from tenancy.errors import Unavailable
 from tenancy.ids import RunId, TenantId
 from tenancy.plan import FREE
 from tenancy.quota import Claim
 from tests.storage.redis_cluster import ClusterNode, RedisClusterServers
+from tests.support.stores import SEAL_KEY
 
 TENANTS = [TenantId(f"tenant-{number}") for number in range(60)]
 WIDE = replace(FREE, requests_per_minute=-1, concurrent_runs=-1, tokens_per_minute=-1)
@@ -196,3 +201,15 @@ async def test_a_replica_that_takes_over_is_followed() -> None:
             assert servers.owner(key_of(TENANTS[0])) is not lost
     finally:
         servers.close()
+
+
+async def test_copies_of_threads_are_made_and_dropped_on_every_node(redis: AnyRedis) -> None:
+    cell = Cell("first", Pool(AppDatabase("", SEAL_KEY)), redis)
+    for tenant in TENANTS[:9]:
+        for thread in ("one", "two"):
+            row = {"thread_id": thread, "checkpoint_id": "c", "channel_values": []}
+            await HotThreads().put(cell, tenant, row)
+            assert await HotThreads().get(cell, tenant, thread, "c") is not None
+        await drop_copies(redis, tenant)
+        for thread in ("one", "two"):
+            assert await HotThreads().get(cell, tenant, thread, "c") is None
