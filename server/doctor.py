@@ -6,7 +6,8 @@ from typing import Any
 
 import aiohttp
 
-from server.settings import DEFAULT_BASE_URL, Settings, unknown_settings
+from server.setting_names import unknown_settings
+from server.settings import DEFAULT_BASE_URL, Settings
 from server.stores import Stores, attached
 from server.wiring import build_services
 from storage.checks import refuse_unsafe

@@ -1,13 +1,9 @@
 """The deployment's settings, from the environment and a `.env` file."""
 
-import difflib
-import os
-from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dotenv import dotenv_values
 from pydantic import (
     AliasChoices,
     Field,
@@ -121,6 +117,11 @@ class Settings(BaseSettings):
         default=None,
         validation_alias=_named("TENANTRY_MODEL"),
         description=f"The default chat model. Without an endpoint: {OFFLINE_MODEL}.",
+    )
+    hot_context: bool = Field(
+        default=True,
+        validation_alias=_named("TENANTRY_HOT_CONTEXT"),
+        description="on, or off: whether Redis has copies of threads' latest checkpoints.",
     )
     embedding_model: str = Field(
         default=OFFLINE_EMBEDDINGS,
@@ -267,14 +268,6 @@ def load_settings(**overrides: object) -> Settings:
         raise Misconfigured(_readable(error)) from None
 
 
-def unknown_settings(names: Iterable[str] | None = None) -> list[str]:
-    """One warning for each variable with our prefix that is no setting, with the nearest name."""
-    present = names if names is not None else {**dotenv_values(".env"), **os.environ}
-    known = variables()
-    strangers = sorted(n for n in present if n.startswith(PREFIX) and n not in known)
-    return [_did_you_mean(name, known) for name in strangers]
-
-
 def variables() -> dict[str, str]:
     """The variables, in order, with what each is for."""
     return {
@@ -289,8 +282,8 @@ def env_example() -> str:
     lines = ["# Every setting of Tenantry. Copy to .env and change what you need.", ""]
     for field in Settings.model_fields.values():
         if isinstance(field.validation_alias, AliasChoices):
-            default = _shown(field.default)
-            lines += [f"# {field.description}", f"# {field.validation_alias.choices[0]}={default}"]
+            shown = f"# {field.validation_alias.choices[0]}={_shown(field.default)}"
+            lines += [f"# {field.description}", shown]
             lines.append("")
     return "\n".join(lines)
 
@@ -299,13 +292,6 @@ def _shown(default: object) -> object:
     if isinstance(default, bool):
         return "on" if default else "off"
     return "" if default is None else default
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    bare = {each.removeprefix(PREFIX): each for each in known}  # all share it: it says nothing
-    near = difflib.get_close_matches(name.removeprefix(PREFIX), list(bare), n=1)
-    hint = f"; did you mean {bare[near[0]]}?" if near else "."
-    return f"{name} is no setting{hint}"
 
 
 def _readable(error: ValidationError) -> str:

@@ -49,6 +49,7 @@ from storage.checkpointer import TenantPostgresSaver
 from storage.corpora import PostgresCorpora
 from storage.directory import Directory as ControlDirectory
 from storage.documents import PostgresDocuments
+from storage.hot import HotThreads
 from storage.ingestion import PostgresIngestion
 from storage.kept import PostgresKept
 from storage.keys import PostgresKeys
@@ -118,7 +119,7 @@ def build_services(
     keeper = Keeper(memories, directory, components)
     catalogue = Catalogue.discover(built_ins(search, keeper))
     toolboxes = Toolboxes(catalogue)
-    saver = TenantPostgresSaver(cells)
+    saver = TenantPostgresSaver(cells, HotThreads(on=settings.hot_context))
     threads = PostgresThreads(cells, saver)
     keys = PostgresKeys(cells)
     key_uses = KeyUses(keys.note_uses)

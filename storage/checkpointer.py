@@ -68,14 +68,14 @@ class TenantPostgresSaver(AsyncPostgresSaver):
     UPSERT_CHECKPOINT_WRITES_SQL = _tenant_leads(upstream.UPSERT_CHECKPOINT_WRITES_SQL)
     INSERT_CHECKPOINT_WRITES_SQL = _tenant_leads(upstream.INSERT_CHECKPOINT_WRITES_SQL)
 
-    def __init__(self, cells: Cells) -> None:
+    def __init__(self, cells: Cells, hot: HotThreads | None = None) -> None:
         super().__init__(_as_upstream(cells.first.pool))
         self._cells = cells
         self._tenant_id: TenantId | None = None
         self._rules: Rules | None = None
         self._lease: Lease | None = None
         self._record = TurnRecord()
-        self._hot = HotThreads()
+        self._hot = hot or HotThreads()
         self._reset()
 
     def _reset(self) -> None:

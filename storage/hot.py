@@ -86,15 +86,21 @@ class Trail:
 
 
 class HotThreads:
-    """The copies of a process; one that Redis does not give in time is one that is not there."""
+    """The copies of a process; one that Redis does not give in time is one that is not there.
 
-    def __init__(self) -> None:
+    `on` is whether copies are made and used at all.
+    """
+
+    def __init__(self, *, on: bool = True) -> None:
+        self._on = on
         self._rests_until = 0.0
 
     async def get(
         self, cell: Cell, tenant_id: TenantId, thread: str, checkpoint_id: str
     ) -> Row | None:
         """The checkpoint as Postgres would give it, or None."""
+        if not self._on:
+            return None
         packed = await self._ask(cell.redis.execute_command, "GET", _key(tenant_id, thread))
         if not isinstance(packed, bytes):
             return None
@@ -105,6 +111,8 @@ class HotThreads:
 
     async def put(self, cell: Cell, tenant_id: TenantId, row: Row) -> None:
         """Keep a copy of a checkpoint that is committed; one too large is dropped."""
+        if not self._on:
+            return
         packed, thread = _packed(row, _secret(cell, tenant_id)), row["thread_id"]
         if len(packed) > MAX_BYTES:
             await self.forget(cell, tenant_id, thread)

@@ -28,7 +28,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 def settings_for(data_dir: Path | None, *, warn: bool = True, **overrides: object) -> "Settings":
     """The settings, after a warning for each variable that looks like one and is none."""
-    from server.settings import load_settings, unknown_settings
+    from server.setting_names import unknown_settings
+    from server.settings import load_settings
 
     for warning in unknown_settings() if warn else []:
         say(f"tenantry: {warning}")

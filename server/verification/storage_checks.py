@@ -9,7 +9,6 @@ from server.verification.rivals import Rival
 from server.verification.world import World, text_of
 from storage.catalogue_lint import lint
 from storage.queries import Query, query
-from storage.redis_keys import Area
 
 BORROWED = 8
 TABLES = Query(
@@ -20,7 +19,6 @@ TABLES = Query(
 STATE = (
     b"select tenantry.current_tenant() as tenant_id, current_setting('app.tenant_id', true) as name"
 )
-MADE = (Area.QUOTA, Area.HOT)  # by what is asked here: who has none has them under another name
 OURS = re.compile(r"\{[a-z0-9][a-z0-9_-]{0,62}\}:|\{cell:")
 
 
@@ -106,7 +104,7 @@ async def check_redis(here: World) -> int:
                 here.observer.saw(rival, "Redis", bytes(value or b""))
                 here.observer.saw(rival, "Redis", key)
     for rival in here.rivals:
-        for area in MADE:
+        for area in here.areas:
             begins = f"{{{rival.tenant_id}}}:{area}:"
             if not any(key.startswith(begins) for key in made):
                 here.observer.found("Redis", f"no key begins with {begins}")

@@ -24,6 +24,7 @@ from server.verification.model import ListeningModels
 from server.verification.rivals import Masked, Observer, Rival
 from server.wiring import build_services
 from storage.control import Control, control
+from storage.redis_keys import Area
 from tenancy.ids import PlanId, TenantId
 from tenancy.plan import new_plan
 from tenancy.principal import TENANT_SCOPES
@@ -47,6 +48,7 @@ class World:
     app: Any
     sessions: Mapping[TenantId, aiohttp.ClientSession]
     keys_before: frozenset[str]  # in Redis
+    areas: Collection[Area]  # of which keys are made here: who has none has them by another name
 
     @property
     def rivals(self) -> tuple[Rival, Rival]:
@@ -93,7 +95,8 @@ async def world(settings: Settings, stores: Stores) -> AsyncIterator[World]:
             }
             redis = services.cells.first.redis
             before = frozenset([text_of(key) async for key in redis.scan_iter(count=1000)])
-            here = World(stores, services, observer, app, sessions, before)
+            areas = (Area.QUOTA, Area.HOT) if settings.hot_context else (Area.QUOTA,)
+            here = World(stores, services, observer, app, sessions, before, areas)
             try:
                 yield here
             finally:

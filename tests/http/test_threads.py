@@ -2,11 +2,18 @@
 
 import asyncio
 from datetime import datetime
+from pathlib import Path
 from uuid import UUID, uuid4
 
+import pytest
+
+from server.stores import Stores
+from storage.redis_keys import Area, redis_key
+from tenancy.ids import TenantId
 from tenancy.principal import Role
 from tests.http.speech import answer, ask, assert_problem, audit, messages
-from tests.support.house import House
+from tests.support.house import House, house
+from tests.support.model_server import ModelServer
 
 THREAD = {"thread_id", "title", "owner", "shared", "created_at", "updated_at"}
 MESSAGE = {"id", "role", "content", "citations", "created_at"}
@@ -150,3 +157,16 @@ async def test_ids_are_uuids(product: House) -> None:
         read = (await acme.get(f"/v1/threads/{said['thread_id']}")).json()
     assert str(UUID(said["thread_id"])) == said["thread_id"]
     assert read["messages"][0]["id"] == said["run_id"]
+
+
+@pytest.mark.parametrize("on", [True, False])
+async def test_redis_has_a_copy_of_a_thread_unless_that_is_off(
+    stores: Stores, model: ModelServer, tmp_path: Path, on: bool
+) -> None:
+    async with house(stores, tmp_path, model, hot_context=on) as running:
+        async with running.client("acme") as acme:
+            thread = (await answer(acme))["thread_id"]
+            await answer(acme, thread_id=thread)
+            assert len(await messages(acme, thread)) == 4
+        key = redis_key(TenantId("acme"), Area.HOT, f"thread/{thread}")
+        assert await running.services.cells.first.redis.execute_command("EXISTS", key) == on

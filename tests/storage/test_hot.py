@@ -205,6 +205,26 @@ async def test_a_deleted_thread_leaves_nothing(
     assert await cells.first.redis.execute_command("EXISTS", key_of(thread)) == 0
 
 
+async def test_off_no_copy_is_made_or_used(
+    threads: PostgresThreads, saver: TenantPostgresSaver, trips: Trips, cells: Cells
+) -> None:
+    off = TenantPostgresSaver(cells, HotThreads(on=False))
+    thread = await turns(threads, off, 2)
+    assert await cells.first.redis.execute_command("EXISTS", key_of(thread)) == 0
+    await turns(threads, saver, 1, thread)
+    assert not await reads_postgres(threads, saver, trips, thread)
+    assert await reads_postgres(threads, off, trips, thread)
+
+
+async def test_a_thread_is_deleted_with_its_copy_where_copies_are_off_now(
+    threads: PostgresThreads, saver: TenantPostgresSaver, cells: Cells
+) -> None:
+    thread = await turns(threads, saver, 2)
+    off = TenantPostgresSaver(cells, HotThreads(on=False))
+    await PostgresThreads(cells, off).delete(principal(), thread, audit_event())
+    assert await cells.first.redis.execute_command("EXISTS", key_of(thread)) == 0
+
+
 async def test_all_copies_of_one_tenant_are_dropped(
     threads: PostgresThreads, saver: TenantPostgresSaver, trips: Trips, cells: Cells
 ) -> None:

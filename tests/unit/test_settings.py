@@ -4,13 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from server.settings import (
-    OFFLINE_MODEL,
-    Environment,
-    load_settings,
-    unknown_settings,
-    variables,
-)
+from server.setting_names import unknown_settings
+from server.settings import OFFLINE_MODEL, Environment, load_settings, variables
 from tenancy.errors import Misconfigured
 
 
@@ -160,6 +155,14 @@ def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("DATABASE_URL", "")
     assert load_settings().port == 8000
     assert load_settings().database_url is None
+
+
+@pytest.mark.parametrize(("said", "on"), [("", True), ("on", True), ("off", False), ("0", False)])
+def test_copies_of_threads_are_switched(
+    monkeypatch: pytest.MonkeyPatch, said: str, on: bool
+) -> None:
+    monkeypatch.setenv("TENANTRY_HOT_CONTEXT", said)
+    assert load_settings().hot_context is on
 
 
 def test_an_unknown_name_of_ours_gets_the_nearest_one() -> None:
