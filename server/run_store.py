@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from langgraph.store.base import BaseStore, Op, Result
 
+from knowledge.embedders import Embedders
 from knowledge.ports import Embedder
 from server.components import Components
 from server.entrance import Entrance
@@ -13,6 +14,7 @@ from server.memory import run_event
 from server.turns import RunTurn
 from storage.cells import Cells
 from storage.store import TenantMemoryStore, Terms
+from tenancy.ids import TenantId
 from tenancy.usage import Meter
 
 
@@ -36,6 +38,18 @@ class BilledEmbedder:
         return embedded.vectors
 
 
+@dataclass(frozen=True, slots=True)
+class BilledEmbedders:
+    """The same, by tenant."""
+
+    embedders: Embedders
+    turn: RunTurn
+
+    async def of(self, tenant_id: TenantId) -> BilledEmbedder:
+        """The model of the tenant's memories, on the bill of the run."""
+        return BilledEmbedder(await self.embedders.of(tenant_id), self.turn)
+
+
 class RunStore(BaseStore):
     """Whoever holds it can do what the run at work may, and nothing where none is.
 
@@ -45,11 +59,11 @@ class RunStore(BaseStore):
     supports_ttl = False
 
     def __init__(
-        self, entrance: Entrance, cells: Cells, embedder: Embedder, components: Components
+        self, entrance: Entrance, cells: Cells, embedders: Embedders, components: Components
     ) -> None:
         self._entrance = entrance
         self._cells = cells
-        self._embedder = embedder
+        self._embedders = embedders
         self._components = components
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
@@ -70,5 +84,5 @@ class RunStore(BaseStore):
             turn.thread_id,
             lambda action: run_event(self._components, turn.principal, action, turn.thread_id),
         )
-        embedder = BilledEmbedder(self._embedder, turn)
-        return TenantMemoryStore(self._cells, embedder, terms, at_work.loop)
+        embedders = BilledEmbedders(self._embedders, turn)
+        return TenantMemoryStore(self._cells, embedders, terms, at_work.loop)

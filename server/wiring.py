@@ -114,7 +114,8 @@ def build_services(
     library = Library(embedders, documents)
     search = Search(embedders, documents, control)
     remembered = PostgresMemories(cells)
-    memories = Memories(Embedders(models.embedder, models.former, remembered), remembered)
+    memory_embedders = Embedders(models.embedder, models.former, remembered)
+    memories = Memories(memory_embedders, remembered)
     components = Components.of(parse_deployment(settings.deployment), settings.component_keys)
     keeper = Keeper(memories, directory, components)
     catalogue = Catalogue.discover(built_ins(search, keeper))
@@ -149,7 +150,7 @@ def build_services(
     pages_for = _limit_of(control, "pages_per_document")
     ingestor = Ingestor(PostgresIngestion(cells), library, pages_for=pages_for)
     agent = build_agent(Ports(entrance, toolboxes, Gate(components), search, models, memories))
-    store = RunStore(entrance, cells, models.embedder, components)
+    store = RunStore(entrance, cells, memory_embedders, components)
     return Services(
         cells=cells,
         control=control,

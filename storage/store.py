@@ -26,7 +26,7 @@ from storage.store_rows import StoreRows
 from storage.store_values import NewItem, asked_for, new_item
 from tenancy.audit import AuditEvent
 from tenancy.errors import Forbidden, Invalid
-from tenancy.ids import ThreadId
+from tenancy.ids import TenantId, ThreadId
 from tenancy.principal import Principal, Scope
 
 OFF = "Memory is off."
@@ -46,6 +46,14 @@ class Embedder(Protocol):
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         """The vectors of the texts, in their order."""
+        ...
+
+
+class Embedders(Protocol):
+    """Knows with which model a tenant's memories are embedded. Raises `Unavailable`."""
+
+    async def of(self, tenant_id: TenantId) -> Embedder:
+        """The model of what there is, by which more is found beside it."""
         ...
 
 
@@ -69,10 +77,10 @@ class TenantMemoryStore(BaseStore):
     supports_ttl = False
 
     def __init__(
-        self, cells: Cells, embedder: Embedder, terms: Terms, loop: asyncio.AbstractEventLoop
+        self, cells: Cells, embedders: Embedders, terms: Terms, loop: asyncio.AbstractEventLoop
     ) -> None:
         self._cells = cells
-        self._embedder = embedder
+        self._embedders = embedders
         self._terms = terms
         self._loop = loop
 
@@ -86,11 +94,12 @@ class TenantMemoryStore(BaseStore):
         """Run operations. Raises `Forbidden`, `QuotaExceeded`, `Invalid`, `Unavailable`."""
         asked = list(ops)
         puts = self._allowed(asked)
-        model, vectors = self._embedder.model, await self._vectors(asked, puts)
         tenant_id = self._terms.caller.tenant_id
+        embedder = await self._embedders.of(tenant_id)
+        vectors = await self._vectors(embedder, asked, puts)
         try:
             async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
-                rows = StoreRows(conn, self._terms.caller, model)
+                rows = StoreRows(conn, self._terms.caller, embedder.model)
                 is_on = bool(self._terms.most) and await rows.is_on()
                 results = [await _read(rows, op, vectors) if is_on else _empty(op) for op in asked]
                 done = await self._write(rows, puts, vectors, is_on=is_on)
@@ -121,20 +130,20 @@ class TenantMemoryStore(BaseStore):
         require_fitting(place, op.key)
         return new_item(place.labels, op)
 
-    async def _vectors(self, ops: Sequence[Op], puts: Puts) -> Vectors:
+    async def _vectors(self, embedder: Embedder, ops: Sequence[Op], puts: Puts) -> Vectors:
         """The vector of every text that is put or asked for, in one call of the model."""
         queries = [asked_for(op) for op in ops if isinstance(op, SearchOp) and self._terms.most]
         texts = [*queries, *(item.text for item in puts.values() if item)]
         wanted = list(dict.fromkeys(text for text in texts if text))
-        if not wanted or not await self._is_on():
+        if not wanted or not await self._is_on(embedder.model):
             return {}
-        return dict(zip(wanted, await self._embedder.embed(wanted), strict=True))
+        return dict(zip(wanted, await embedder.embed(wanted), strict=True))
 
-    async def _is_on(self) -> bool:
+    async def _is_on(self, model: str) -> bool:
         """Whether it is worth embedding anything: no model is asked inside the transaction."""
         tenant_id = self._terms.caller.tenant_id
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
-            return await StoreRows(conn, self._terms.caller, self._embedder.model).is_on()
+            return await StoreRows(conn, self._terms.caller, model).is_on()
 
     async def _write(
         self, rows: StoreRows, puts: Puts, vectors: Vectors, *, is_on: bool
@@ -156,7 +165,7 @@ class TenantMemoryStore(BaseStore):
     async def _put(self, rows: StoreRows, name: Name, item: NewItem, vectors: Vectors) -> UUID:
         return await rows.put(
             *name,
-            item.value,
+            item,
             vectors.get(item.text or ""),
             most=self._terms.most,
             thread_id=self._terms.thread_id,

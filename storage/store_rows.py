@@ -12,7 +12,7 @@ from storage.postgres import Row, TenantConnection
 from storage.queries import query
 from storage.store_filter import conditions_of
 from storage.store_names import OF_TENANT, Labels, Place, namespace_of, owners_below, place_of
-from storage.store_values import dumped, window_of
+from storage.store_values import NewItem, dumped, window_of
 from storage.vectors import vector_text
 from tenancy.errors import require_own
 from tenancy.ids import ThreadId
@@ -76,7 +76,7 @@ class StoreRows:
         self,
         place: Place,
         key: str,
-        value: str,
+        item: NewItem,
         vector: Sequence[float] | None,
         *,
         most: int,
@@ -86,7 +86,8 @@ class StoreRows:
         params = _name(place, key) | {
             "subject_id": place.owner or None,
             "memory_id": uuid4(),
-            "value": value,
+            "value": item.value,
+            "embedded": item.text if vector else None,
             "model": self.embedding_model if vector else "",
             "vector": vector_text(vector) if vector else None,
             "thread_id": thread_id,

@@ -1899,6 +1899,7 @@ CREATE TABLE tenantry.memories (
     thread_id uuid,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    embedded text,
     next_model text,
     next_embedding public.vector,
     next_of timestamp with time zone,
@@ -2219,7 +2220,7 @@ CREATE INDEX documents_recent ON tenantry.documents USING btree (tenant_id, crea
 
 CREATE INDEX documents_renewed ON tenantry.documents USING btree (tenant_id, document_id) WHERE renewed;
 
-CREATE INDEX memories_by_model ON tenantry.memories USING btree (tenant_id, embedding_model) WHERE ((namespace = '{memories}'::text[]) AND (embedding IS NOT NULL));
+CREATE INDEX memories_by_model ON tenantry.memories USING btree (tenant_id, embedding_model) WHERE (embedding IS NOT NULL);
 
 CREATE UNIQUE INDEX memories_by_name ON tenantry.memories USING btree (tenant_id, COALESCE(subject_id, ''::text), namespace, key);
 

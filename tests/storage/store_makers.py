@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from storage.cells import Cells
-from storage.store import TenantMemoryStore, Terms
+from storage.store import Embedders, TenantMemoryStore, Terms
 from tenancy.ids import TenantId
 from tenancy.principal import Role
 from tests.storage.makers import audit_event, principal
@@ -23,10 +23,13 @@ def letters(text: str) -> list[float]:
 
 @dataclass
 class Letters:
-    """Implements the embedder of a store, and remembers what it embedded."""
+    """Implements the embedders of a store, one for all, and remembers what it embedded."""
 
     model: str = MODEL
     embedded: list[str] = field(default_factory=list)
+
+    async def of(self, tenant_id: TenantId) -> "Letters":
+        return self
 
     async def embed(self, texts: Sequence[str]) -> Sequence[Sequence[float]]:
         self.embedded += texts
@@ -44,7 +47,7 @@ def store_of(
     subject: str = "alice",
     role: Role = Role.MEMBER,
     *,
-    embedder: Letters | None = None,
+    embedder: Embedders | None = None,
     most: int = 100,
 ) -> TenantMemoryStore:
     """The store as one run of this person has it."""

@@ -16,7 +16,8 @@ from storage.reembedding import Kind, PostgresReembedding, Progress
 from tenancy.errors import ModelFailed
 from tenancy.memory import Memory
 from tests.storage.makers import audit_event, principal
-from tests.storage.word_counts import WordCounts
+from tests.storage.store_makers import store_of
+from tests.storage.word_counts import StoreCounts, WordCounts
 
 SAID = ("tea tea salt", "salt salt tea", "wine wine salt")
 
@@ -146,3 +147,15 @@ async def test_whoever_is_stopped_leaves_what_the_next_one_finishes(
     assert await company.worker().work([company.tenant]) == 0
     everything = PostgresReembedding(cells, Kind.MEMORIES, "next", "x")
     assert await everything.progress(company.tenant) == Progress(153, 0)
+
+
+async def test_an_item_of_a_store_is_embedded_anew_by_what_it_was_found_by(
+    company: Company, cells: Cells
+) -> None:
+    notes = ("person", "notes")
+    before = store_of(cells, company.tenant, embedder=StoreCounts("former"))
+    await before.aput(notes, "order", {"title": "tea tea", "body": "wine"}, index=["title"])
+    await company.worker().work([company.tenant])
+    after = store_of(cells, company.tenant, embedder=StoreCounts("next", extra=3))
+    [found] = await after.asearch(notes, query="tea tea")
+    assert found.score == pytest.approx(1.0)

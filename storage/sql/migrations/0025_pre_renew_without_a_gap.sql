@@ -5,12 +5,12 @@ select '[0]'::public.vector; -- loads the extension, whose settings a function i
 -- The vector of the next model, of what the memory said at `next_of`, its time of change; the old one serves until all
 -- of the tenant's have one.
 alter table tenantry.memories
+    add column embedded text, -- what the vector is of, where that is not the text of the value
     add column next_model text,
     add column next_embedding public.vector,
     add column next_of timestamptz;
 alter table tenantry.memories alter column next_embedding set storage main;
-create index memories_by_model on tenantry.memories (tenant_id, embedding_model)
-    where namespace = '{memories}' and embedding is not null;
+create index memories_by_model on tenantry.memories (tenant_id, embedding_model) where embedding is not null;
 
 -- A large tenant's next vectors have an index of their own before its passages get them. They stay, and are searched
 -- by it, until the passages have theirs; what is not `renewed` came after.

@@ -24,7 +24,7 @@ insert into tenantry.memories (tenant_id, memory_id, subject_id, key, value, emb
 values (%(tenant_id)s, %(memory_id)s, %(subject_id)s, %(key)s, jsonb_build_object('text', %(text)s::text), %(model)s,
         %(vector)s::public.vector, %(thread_id)s)
 on conflict (tenant_id, coalesce(subject_id, ''), namespace, key) do update
-    set value = excluded.value, embedding_model = excluded.embedding_model, embedding = excluded.embedding,
+    set value = excluded.value, embedded = null, embedding_model = excluded.embedding_model, embedding = excluded.embedding,
         thread_id = excluded.thread_id, updated_at = now()
 returning tenant_id, memory_id, subject_id, value->>'text' as text, created_at, updated_at
 
@@ -46,7 +46,7 @@ select tenant_id, memory_id, subject_id, value->>'text' as text, created_at, upd
 -- query: change_memory
 -- Gives a memory another text; nothing when another one says that already.
 update tenantry.memories m
-   set key = %(key)s, value = jsonb_build_object('text', %(text)s::text), embedding_model = %(model)s,
+   set key = %(key)s, value = jsonb_build_object('text', %(text)s::text), embedded = null, embedding_model = %(model)s,
        embedding = %(vector)s::public.vector, updated_at = now()
  where m.tenant_id = %(tenant_id)s and m.memory_id = %(memory_id)s
    and coalesce(m.subject_id, '') in ('', %(subject_id)s) and m.namespace = '{memories}'
@@ -104,18 +104,17 @@ on conflict (tenant_id, subject_id) do update set enabled = excluded.enabled, up
 -- Whether the tenant's memories are asked by this model: all that can be found have its vectors.
 select coalesce(min(embedding_model) = %(model)s and max(embedding_model) = %(model)s, false) as found
   from tenantry.memories
- where tenant_id = %(tenant_id)s and namespace = '{memories}' and embedding is not null
+ where tenant_id = %(tenant_id)s and embedding is not null
 
 -- query: has_former_memories
 -- Whether memories of the tenant wait for another model.
 select exists (select from tenantry.memories
-                where tenant_id = %(tenant_id)s and embedding_model = %(former)s
-                  and namespace = '{memories}' and embedding is not null) as found
+                where tenant_id = %(tenant_id)s and embedding_model = %(former)s and embedding is not null) as found
 
 -- query: list_unrenewed_memories
 -- Memories with vectors of the former model, from one on, that have none of the next one for what they say now.
-select memory_id as id, value->>'text' as text, updated_at as said_at from tenantry.memories
- where tenant_id = %(tenant_id)s and embedding_model = %(former)s and namespace = '{memories}' and embedding is not null
+select memory_id as id, coalesce(embedded, value->>'text') as text, updated_at as said_at from tenantry.memories
+ where tenant_id = %(tenant_id)s and embedding_model = %(former)s and embedding is not null
    and (next_model, next_of) is distinct from (%(model)s, updated_at)
    and (%(after)s::uuid is null or memory_id > %(after)s)
  order by memory_id limit %(limit)s
@@ -146,5 +145,4 @@ select memory_id as id from part order by memory_id desc limit 1
 select count(*) as total,
        count(*) filter (where (next_model, next_of) is not distinct from (%(model)s, updated_at)) as done
   from tenantry.memories
- where tenant_id = %(tenant_id)s and embedding_model = %(former)s
-   and namespace = '{memories}' and embedding is not null
+ where tenant_id = %(tenant_id)s and embedding_model = %(former)s and embedding is not null

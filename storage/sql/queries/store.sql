@@ -9,12 +9,13 @@ select tenant_id, coalesce(subject_id, '') as owner, namespace, key, value, crea
 
 -- query: put_item
 -- Stores an item, in the place of the one of its name.
-insert into tenantry.memories (tenant_id, memory_id, subject_id, namespace, key, value, embedding_model, embedding, thread_id)
-values (%(tenant_id)s, %(memory_id)s, nullif(%(owner)s, ''), %(namespace)s::text[], %(key)s, %(value)s::jsonb, %(model)s,
-        %(vector)s::public.vector, %(thread_id)s)
+insert into tenantry.memories
+       (tenant_id, memory_id, subject_id, namespace, key, value, embedded, embedding_model, embedding, thread_id)
+values (%(tenant_id)s, %(memory_id)s, nullif(%(owner)s, ''), %(namespace)s::text[], %(key)s, %(value)s::jsonb,
+        %(embedded)s, %(model)s, %(vector)s::public.vector, %(thread_id)s)
 on conflict (tenant_id, coalesce(subject_id, ''), namespace, key) do update
-    set value = excluded.value, embedding_model = excluded.embedding_model, embedding = excluded.embedding,
-        thread_id = excluded.thread_id, updated_at = now()
+    set value = excluded.value, embedded = excluded.embedded, embedding_model = excluded.embedding_model,
+        embedding = excluded.embedding, thread_id = excluded.thread_id, updated_at = now()
 returning memory_id
 
 -- query: delete_item
