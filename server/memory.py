@@ -12,7 +12,7 @@ from server.auth import Directory
 from server.components import Components
 from tenancy.audit import AuditEvent, Outcome
 from tenancy.errors import Forbidden
-from tenancy.ids import ThreadId
+from tenancy.ids import RunId, ThreadId
 from tenancy.principal import Principal
 
 
@@ -47,7 +47,11 @@ class Keeper:
 
 
 def run_event(
-    components: Components, principal: Principal, action: str, thread_id: ThreadId | None
+    components: Components,
+    principal: Principal,
+    action: str,
+    thread_id: ThreadId | None,
+    run_id: RunId | None = None,
 ) -> AuditEvent:
     """What a run does to memory, as an event of the audit that commits with it."""
     return AuditEvent(
@@ -58,6 +62,7 @@ def run_event(
         resource="",
         outcome=Outcome.ALLOWED,
         created_at=datetime.now(UTC),
+        run_id=run_id,
         thread_id=thread_id,
     )
 

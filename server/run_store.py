@@ -14,6 +14,7 @@ from server.memory import run_event
 from server.turns import RunTurn
 from storage.cells import Cells
 from storage.store import TenantMemoryStore, Terms
+from tenancy.audit import AuditEvent
 from tenancy.ids import TenantId
 from tenancy.usage import Meter
 
@@ -77,12 +78,11 @@ class RunStore(BaseStore):
     def _of_run(self) -> TenantMemoryStore:
         """The store of the run at work; made for each use, so that nobody keeps another's."""
         at_work = self._entrance.at_work()
-        turn = at_work.turn
-        terms = Terms(
-            turn.principal,
-            turn.tenant.plan.memories,
-            turn.thread_id,
-            lambda action: run_event(self._components, turn.principal, action, turn.thread_id),
-        )
+        turn, components = at_work.turn, self._components
+
+        def event(action: str) -> AuditEvent:
+            return run_event(components, turn.principal, action, turn.thread_id, turn.run_id)
+
+        terms = Terms(turn.principal, turn.tenant.plan.memories, turn.thread_id, event)
         embedders = BilledEmbedders(self._embedders, turn)
         return TenantMemoryStore(self._cells, embedders, terms, at_work.loop)

@@ -29,8 +29,8 @@ class PostgresKept:
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
             rows = await conn.fetch(query("list_kept"), {"subject_id": subject_id})
             await insert_events(conn, audit=[audit])
-        owner = f"{tenant_id}/{subject_id}"
-        require_own(owner, (f"{row['tenant_id']}/{row['subject_id']}" for row in rows), "memory")
+        found = (f"{row['tenant_id']}/{row['subject_id'] or OF_TENANT}" for row in rows)
+        require_own(f"{tenant_id}/{subject_id or OF_TENANT}", found, "memory")
         return [_kept(row) for row in rows]
 
     async def owner_of(
