@@ -8,6 +8,7 @@ from hashlib import sha256
 from uuid import uuid4, uuid5
 
 from knowledge.embedders import Embedders
+from knowledge.large import LARGE_BYTES, read_large
 from knowledge.media import base_name, media_type_of
 from knowledge.parse import Parsed, parse, title_of
 from knowledge.pieces import Piece
@@ -139,6 +140,10 @@ def _digest(data: bytes) -> bytes:
 
 
 def _read(upload: Upload, max_pages: int) -> tuple[Parsed, list[Piece]]:
+    if len(upload.data) > LARGE_BYTES:
+        parsed, pieces = read_large(upload.name, upload.data, upload.media_type)
+        _refuse_over(max_pages, len(parsed.pages))
+        return parsed, pieces
     parsed = parse(upload.name, upload.data, upload.media_type)
     _refuse_over(max_pages, len(parsed.pages))
     return parsed, split(parsed.text, parsed.media_type, pages=parsed.pages)

@@ -1,23 +1,19 @@
 """The process that reads one binary file: the file on standard input, JSON on standard output."""
 
 import json
-import resource
 import sys
 from collections.abc import Callable
 
+from knowledge.apart import bound_this_process
 from knowledge.media import DOCX, PDF, PPTX, XLSX
 from knowledge.unreadable import Unreadable
 
-MAX_CPU_SECONDS = 30
-MAX_MEMORY_BYTES = 1 << 30
 Read = Callable[[bytes], tuple[list[str], str | None]]
 
 
 def main() -> None:
     """Answer `{"pages", "title"}` or `{"reason"}`; ended by a signal when it takes too much."""
-    resource.setrlimit(resource.RLIMIT_CPU, (MAX_CPU_SECONDS, MAX_CPU_SECONDS))
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    bound_this_process()
     try:
         pages, title = _reader(sys.argv[1])(sys.stdin.buffer.read())
         answer = json.dumps({"pages": pages, "title": title})

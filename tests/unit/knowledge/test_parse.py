@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge import binary, pdf_reader
+from knowledge import apart, pdf_reader
 from knowledge.parse import MAX_TITLE_CHARACTERS, parse
 from tenancy.errors import Invalid, Refusal, UnsupportedMedia
 from tests.unit.knowledge.pdfs import assemble, bomb, encrypt, make_pdf, unfolding
@@ -249,7 +249,7 @@ def test_any_damaged_pdf_is_read_or_refused(data: bytes) -> None:
 
 def test_a_pdf_that_unfolds_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     # on patching: the bound is a number of seconds, and no test should wait for it
-    monkeypatch.setattr(binary, "MAX_SECONDS", 3.0)
+    monkeypatch.setattr(apart, "MAX_SECONDS", 3.0)
     with pytest.raises(Invalid) as refused:
         parse("a.pdf", unfolding(20_000_000, into=100))
     assert refused.value.message == "is a PDF that takes too long to read"
