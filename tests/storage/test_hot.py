@@ -21,7 +21,7 @@ from storage.hot import (
 from storage.redis_keys import Area, redis_key
 from storage.threads import PostgresThreads
 from tenancy.errors import Unavailable
-from tenancy.ids import ThreadId
+from tenancy.ids import TenantId, ThreadId
 from tests.storage.graphs import EFFECT, FREE, Turn, chain, fan, open_turn
 from tests.storage.makers import ACME, GLOBEX, Trips, audit_event, principal
 from tests.storage.redis_server import RedisServer
@@ -171,6 +171,21 @@ async def test_a_forged_copy_is_not_used(
     await ask("DEL", key_of(thread))
     await ask("LPUSH", key_of(thread), "no text")
     assert await reads_postgres(threads, saver, trips, thread)
+
+
+@pytest.mark.parametrize(
+    ("tenant", "thread"), [(GLOBEX, "one"), (ACME, "its copy")], ids=["tenant", "thread"]
+)
+async def test_a_copy_under_another_name_is_not_used_though_it_is_of_that_checkpoint(
+    cells: Cells, tenant: TenantId, thread: str
+) -> None:
+    ask, hot, cell = cells.first.redis.execute_command, HotThreads(), cells.first
+    row = {"thread_id": "one", "checkpoint_id": "c", "channel_values": []}
+    await hot.put(cell, ACME, row)
+    assert await hot.get(cell, ACME, "one", "c") is not None
+    copy = await ask("GET", redis_key(ACME, Area.HOT, "thread/one"))
+    await ask("SET", redis_key(tenant, Area.HOT, f"thread/{thread}"), copy)
+    assert await hot.get(cell, tenant, thread, "c") is None
 
 
 async def test_a_large_thread_has_no_copy(

@@ -101,6 +101,19 @@ async def test_what_changes_while_it_is_embedded_is_embedded_again(company: Comp
     ]
 
 
+async def test_vectors_for_a_model_that_was_given_up_are_not_used(
+    company: Company, cells: Cells
+) -> None:
+    given_up = PostgresReembedding(cells, Kind.MEMORIES, "former", "given up")
+    due = await given_up.due(company.tenant, None, 3)
+    await given_up.keep(company.tenant, due, [[1.0] * 8] * 3)
+    assert await company.books.progress(company.tenant) == Progress(3, 0)
+    assert not await company.books.switch(company.tenant)
+    await company.worker().work([company.tenant])
+    assert company.model.asked == 3
+    assert await company.nearest("wine") == ([SAID[2]], "next")
+
+
 async def test_one_that_comes_late_with_the_former_model_changes_no_recall(
     company: Company,
 ) -> None:

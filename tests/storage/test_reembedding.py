@@ -99,6 +99,17 @@ async def test_who_goes_on_embeds_nothing_twice(shop: Shop) -> None:
     assert len((await shop.found("salt"))[0]) == 10
 
 
+async def test_vectors_for_a_model_that_was_given_up_are_not_used(shop: Shop, cells: Cells) -> None:
+    given_up = PostgresReembedding(cells, Kind.PASSAGES, "former", "given up")
+    due = await given_up.due(shop.tenant, None, 3)
+    await given_up.keep(shop.tenant, due, [[1.0] * 8] * 3)
+    assert await shop.books.progress(shop.tenant) == Progress(3, 0)
+    assert not await shop.books.switch(shop.tenant)
+    await shop.worker().work([shop.tenant])
+    assert shop.model.asked == 3
+    assert (await shop.found())[1] == "next"
+
+
 async def test_a_round_ends_and_the_next_goes_on(shop: Shop) -> None:
     assert await shop.worker().work([shop.tenant], seconds=0) == 1
     assert await shop.worker().work([shop.tenant, ACME]) == 0
