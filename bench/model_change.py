@@ -29,7 +29,7 @@ SEARCHES, NEXT = 60, "next"
 COPY = b"""
 insert into next_vectors (passage_id, embedding_model, embedding)
 select passage_id, 'next', embedding from passages where tenant_id = %(tenant_id)s"""
-RENEWED = b"update documents set renewed = %(renewed)s where tenant_id = %(tenant_id)s"
+COPIED = b"update documents set copied = %(copied)s where tenant_id = %(tenant_id)s"
 
 
 async def search(documents: PostgresDocuments, maker: Maker, label: str, model: str) -> None:
@@ -71,9 +71,9 @@ async def measure(passages: int, stores: Stores) -> None:
         await timed("index of the copies", asyncio.to_thread(index_next, *urls, LARGE))
         await timed("switch", books.switch(LARGE))
         await search(documents, maker, f"{passages}, by the copies", NEXT)
-        await run(cells, RENEWED, renewed=False)
+        await run(cells, COPIED, copied=False)
         await search(documents, maker, f"{passages}, without them", NEXT)
-        await run(cells, RENEWED, renewed=True)
+        await run(cells, COPIED, copied=True)
         await timed("index of the passages", asyncio.to_thread(tend_indexes, *urls, [LARGE]))
         await timed("settling", asyncio.to_thread(settle_next, *urls, [LARGE]))
         await search(documents, maker, f"{passages}, after", NEXT)

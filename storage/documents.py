@@ -115,7 +115,7 @@ class PostgresDocuments:
         return [passage_of(row) for row in rows]
 
     async def has_model(self, tenant_id: TenantId, embedding_model: str) -> bool:
-        """Whether documents of the tenant that are ready have vectors of this model."""
+        """Whether vectors of this model are searched: some are, and none gave way to others."""
         async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
             row = await conn.fetch_one(query("has_model"), {"model": embedding_model})
         return bool(row and row["found"])

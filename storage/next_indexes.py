@@ -80,11 +80,11 @@ def _settle(conn: Conn, database: AppDatabase, tenants: Sequence[TenantId], wish
         ready = [each for each in copied if each not in {size.tenant_id for size in missing}]
         for tenant_id in ready:
             with entered(app, database, tenant_id):
-                app.execute(query("settle_renewed").sql, {"tenant_id": tenant_id})
+                app.execute(query("settle_copied").sql, {"tenant_id": tenant_id})
     return len(ready)
 
 
 def _has_copies(app: Conn, database: AppDatabase, tenant_id: TenantId) -> bool:
     with entered(app, database, tenant_id):
-        row = app.execute(query("has_renewed").sql, {"tenant_id": tenant_id}).fetchone()
+        row = app.execute(query("has_copied").sql, {"tenant_id": tenant_id}).fetchone()
     return row == (True,)

@@ -1059,7 +1059,7 @@ CREATE FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) RETURNS t
  SELECT control.merge_user_limits(tenantry.current_tenant(), p_subject, '{}'::jsonb, p_narrowed) AS merge_user_limits;
 END;
 
-CREATE FUNCTION tenantry.nearest_renewed(p_tenant text, p_model text, p_vector public.vector) RETURNS uuid[]
+CREATE FUNCTION tenantry.nearest_copied(p_tenant text, p_model text, p_vector public.vector) RETURNS uuid[]
     LANGUAGE plpgsql
     SET plan_cache_mode TO 'force_custom_plan'
     AS $_$
@@ -1081,7 +1081,7 @@ begin
                                                   from tenantry.passages m
                                                  where m.tenant_id = %1$L and m.document_id = d.document_id
                                                    and m.embedding_model = %2$L and m.dimensions = %3$s offset 0) p
-                                          where d.tenant_id = %1$L and not d.renewed) n
+                                          where d.tenant_id = %1$L and not d.copied) n
                                   order by n.distance, n.passage_id limit 50)',
                    p_tenant, p_model, public.vector_dims(p_vector))
        into v_nearest using p_vector;
@@ -1604,8 +1604,8 @@ begin
         v_known := (select coalesce(sum(d.passages), 0) from tenantry.documents d
                      where d.tenant_id = p_tenant and d.document_id = any(v_documents));
     end if;
-    if v_documents is null and exists (select from tenantry.documents d where d.tenant_id = p_tenant and d.renewed) then
-        v_nearest := tenantry.nearest_renewed(p_tenant, p_model, v_vector);
+    if v_documents is null and exists (select from tenantry.documents d where d.tenant_id = p_tenant and d.copied) then
+        v_nearest := tenantry.nearest_copied(p_tenant, p_model, v_vector);
     else
         execute format('select array(select n.passage_id
                                        from (select p.passage_id,
@@ -1875,6 +1875,7 @@ CREATE TABLE tenantry.documents (
     word_listed boolean DEFAULT false NOT NULL,
     metadata jsonb DEFAULT '{}'::jsonb NOT NULL,
     renewed boolean DEFAULT false NOT NULL,
+    copied boolean DEFAULT false NOT NULL,
     url text,
     CONSTRAINT documents_metadata_check CHECK ((jsonb_typeof(metadata) = 'object'::text)),
     CONSTRAINT documents_passages_done_check CHECK ((passages_done >= 0)),
@@ -2214,11 +2215,11 @@ CREATE UNIQUE INDEX documents_by_content ON tenantry.documents USING btree (tena
 
 CREATE INDEX documents_by_url ON tenantry.documents USING btree (tenant_id, url) WHERE (url IS NOT NULL);
 
+CREATE INDEX documents_copied ON tenantry.documents USING btree (tenant_id, document_id) WHERE copied;
+
 CREATE INDEX documents_not_word_listed ON tenantry.documents USING btree (tenant_id, document_id) WHERE (NOT word_listed);
 
 CREATE INDEX documents_recent ON tenantry.documents USING btree (tenant_id, created_at DESC, document_id DESC);
-
-CREATE INDEX documents_renewed ON tenantry.documents USING btree (tenant_id, document_id) WHERE renewed;
 
 CREATE INDEX memories_by_model ON tenantry.memories USING btree (tenant_id, embedding_model) WHERE (embedding IS NOT NULL);
 
@@ -2618,8 +2619,8 @@ GRANT ALL ON FUNCTION tenantry.memory_of(p_tenant text, p_subject text) TO tenan
 REVOKE ALL ON FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.narrow_user(p_subject text, p_narrowed jsonb) TO tenantry_app;
 
-REVOKE ALL ON FUNCTION tenantry.nearest_renewed(p_tenant text, p_model text, p_vector public.vector) FROM PUBLIC;
-GRANT ALL ON FUNCTION tenantry.nearest_renewed(p_tenant text, p_model text, p_vector public.vector) TO tenantry_app;
+REVOKE ALL ON FUNCTION tenantry.nearest_copied(p_tenant text, p_model text, p_vector public.vector) FROM PUBLIC;
+GRANT ALL ON FUNCTION tenantry.nearest_copied(p_tenant text, p_model text, p_vector public.vector) TO tenantry_app;
 
 REVOKE ALL ON FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_ages double precision[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION tenantry.note_key_uses(p_platform text, p_keys uuid[], p_ages double precision[]) TO tenantry_app;

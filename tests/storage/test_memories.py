@@ -66,6 +66,15 @@ async def test_the_nearest_come_first(memories: PostgresMemories, tenant: Tenant
     assert await recalled(memories, tenant, ALICE, WEST) == ["west", "north", "east"]
 
 
+async def test_vectors_of_two_models_are_not_compared(
+    memories: PostgresMemories, tenant: TenantId
+) -> None:
+    await put(memories, tenant, ALICE, "east")
+    other = NewMemory("north by another", "another-model", NORTH)
+    await memories.put(tenant, ALICE, other, most=9, thread_id=None, audit=audit_event())
+    assert await recalled(memories, tenant, ALICE, NORTH) == ["east", "north by another"]
+
+
 async def test_without_a_question_the_latest_come_first(
     memories: PostgresMemories, tenant: TenantId
 ) -> None:

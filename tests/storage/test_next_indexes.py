@@ -130,6 +130,14 @@ async def test_what_comes_and_goes_while_the_copies_are_searched_is_found_or_not
     assert await value(cells, "select count(*) from next_vectors", change.tenant) == 0
 
 
+async def test_one_that_comes_late_with_the_former_model_is_compared_with_nothing(
+    change: Change,
+) -> None:
+    await change.books.switch(change.tenant)
+    await change.add(DUE + 1, DUE + 5, "former")
+    assert await change.nearest(DUE + 3.2, 1) == [DUE]
+
+
 async def test_the_copies_stay_until_the_passages_have_their_index(
     change: Change, stores: Stores
 ) -> None:

@@ -110,6 +110,21 @@ async def test_vectors_for_a_model_that_was_given_up_are_not_used(shop: Shop, ce
     assert (await shop.found())[1] == "next"
 
 
+async def test_one_that_comes_late_with_the_former_model_changes_no_search(shop: Shop) -> None:
+    await shop.worker().work([shop.tenant])
+    await shop.add("tea of yesterday", shop.before)  # it was embedded before the change
+    assert await shop.found() == ([f"tea of shelf {number}" for number in range(3)], "next")
+    assert await shop.worker().work([shop.tenant]) == 0
+    assert "tea of yesterday" in (await shop.found())[0]
+
+
+async def test_one_that_comes_early_with_the_next_model_changes_no_search(shop: Shop) -> None:
+    await shop.add("tea of tomorrow", Embedders(shop.model))  # as of a process told of one model
+    assert (await shop.found())[1] == "former"
+    await shop.worker().work([shop.tenant])
+    assert "tea of tomorrow" in (await shop.found())[0]
+
+
 async def test_a_round_ends_and_the_next_goes_on(shop: Shop) -> None:
     assert await shop.worker().work([shop.tenant], seconds=0) == 1
     assert await shop.worker().work([shop.tenant, ACME]) == 0

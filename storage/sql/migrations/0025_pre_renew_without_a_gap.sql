@@ -13,15 +13,18 @@ alter table tenantry.memories alter column next_embedding set storage main;
 create index memories_by_model on tenantry.memories (tenant_id, embedding_model) where embedding is not null;
 
 -- A large tenant's next vectors have an index of their own before its passages get them. They stay, and are searched
--- by it, until the passages have theirs; what is not `renewed` came after.
+-- by it, until the passages have theirs; what is not `copied` came after. `renewed` is what was given another model:
+-- a document that comes late with the former one then does not take the tenant's searches back to it.
 alter table tenantry.next_vectors
     add column dimensions int not null generated always as (public.vector_dims(embedding)) stored;
-alter table tenantry.documents add column renewed boolean not null default false;
-create index documents_renewed on tenantry.documents (tenant_id, document_id) where renewed;
+alter table tenantry.documents
+    add column renewed boolean not null default false,
+    add column copied boolean not null default false;
+create index documents_copied on tenantry.documents (tenant_id, document_id) where copied;
 
 -- The fifty passages nearest to a question: of those with a copy of their vectors in the index of next vectors, and of
 -- documents that came after. One statement, for when the copies go.
-create function tenantry.nearest_renewed(p_tenant text, p_model text, p_vector public.vector) returns uuid[]
+create function tenantry.nearest_copied(p_tenant text, p_model text, p_vector public.vector) returns uuid[]
     language plpgsql set plan_cache_mode = force_custom_plan as $$
 declare
     v_nearest uuid[];
@@ -41,14 +44,14 @@ begin
                                                   from tenantry.passages m
                                                  where m.tenant_id = %1$L and m.document_id = d.document_id
                                                    and m.embedding_model = %2$L and m.dimensions = %3$s offset 0) p
-                                          where d.tenant_id = %1$L and not d.renewed) n
+                                          where d.tenant_id = %1$L and not d.copied) n
                                   order by n.distance, n.passage_id limit 50)',
                    p_tenant, p_model, public.vector_dims(p_vector))
        into v_nearest using p_vector;
     return v_nearest;
 end $$;
-revoke execute on function tenantry.nearest_renewed(text, text, public.vector) from public;
-grant execute on function tenantry.nearest_renewed(text, text, public.vector) to tenantry_app;
+revoke execute on function tenantry.nearest_copied(text, text, public.vector) from public;
+grant execute on function tenantry.nearest_copied(text, text, public.vector) to tenantry_app;
 
 -- As before, but for a tenant whose vectors have just changed.
 create or replace function tenantry.search_passages(p_tenant text, p_query text, p_vector text, p_model text, p_limit int,
@@ -72,8 +75,8 @@ begin
         v_known := (select coalesce(sum(d.passages), 0) from tenantry.documents d
                      where d.tenant_id = p_tenant and d.document_id = any(v_documents));
     end if;
-    if v_documents is null and exists (select from tenantry.documents d where d.tenant_id = p_tenant and d.renewed) then
-        v_nearest := tenantry.nearest_renewed(p_tenant, p_model, v_vector);
+    if v_documents is null and exists (select from tenantry.documents d where d.tenant_id = p_tenant and d.copied) then
+        v_nearest := tenantry.nearest_copied(p_tenant, p_model, v_vector);
     else
         execute format('select array(select n.passage_id
                                        from (select p.passage_id,

@@ -120,10 +120,10 @@ select memory_id as id, coalesce(embedded, value->>'text') as text, updated_at a
  order by memory_id limit %(limit)s
 
 -- query: keep_next_memories
--- Stores vectors of the next model; of what says something else meanwhile, none.
+-- Stores vectors of the next model, and of when the text was said that each is of.
 update tenantry.memories m set next_model = %(model)s, next_embedding = v.embedding::public.vector, next_of = v.said_at
   from unnest(%(ids)s::uuid[], %(vectors)s::text[], %(said_at)s::timestamptz[]) as v(memory_id, embedding, said_at)
- where m.tenant_id = %(tenant_id)s and m.memory_id = v.memory_id and m.updated_at = v.said_at
+ where m.tenant_id = %(tenant_id)s and m.memory_id = v.memory_id
 
 -- query: renew_memories
 -- Gives some memories, from one on, their next vectors; the last of them, if there was one.

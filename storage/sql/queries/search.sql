@@ -35,15 +35,17 @@ select tenantry.list_words(%(tenant_id)s, %(anew)s)
 select tenantry.forget_words(%(tenant_id)s)
 
 -- query: has_model
--- Whether ready documents of the tenant have vectors of a model.
+-- Whether ready documents of the tenant have vectors of a model, and none was given another.
 select exists (select from tenantry.documents
-                where tenant_id = %(tenant_id)s and embedding_model = %(model)s and status = 'ready') as found
+                where tenant_id = %(tenant_id)s and embedding_model = %(model)s and status = 'ready')
+   and not exists (select from tenantry.documents
+                    where tenant_id = %(tenant_id)s and embedding_model <> %(model)s and renewed) as found
 
 -- query: has_former_passages
 -- Whether passages of the tenant wait for another model; not while copies of their vectors are searched instead.
 select exists (select from tenantry.documents
                 where tenant_id = %(tenant_id)s and embedding_model = %(former)s and status = 'ready')
-   and not exists (select from tenantry.documents where tenant_id = %(tenant_id)s and renewed) as found
+   and not exists (select from tenantry.documents where tenant_id = %(tenant_id)s and copied) as found
 
 -- query: list_unrenewed_passages
 -- Passages with vectors of the former model, from one on, that have none of the next one yet.
@@ -78,21 +80,21 @@ select passage_id as id from part order by passage_id desc limit 1
 
 -- query: renew_documents
 -- Says that the tenant's documents have the next model, and whether copies of their vectors are searched.
-update tenantry.documents set embedding_model = %(model)s, renewed = %(copied)s
+update tenantry.documents set embedding_model = %(model)s, renewed = true, copied = %(copied)s
  where tenant_id = %(tenant_id)s and embedding_model = %(former)s and status = 'ready'
 
 -- query: forget_next_vectors
 -- Deletes the vectors beside those that are searched.
 delete from tenantry.next_vectors where tenant_id = %(tenant_id)s
 
--- query: has_renewed
+-- query: has_copied
 -- Whether copies of the tenant's vectors are searched instead of its passages.
-select exists (select from tenantry.documents where tenant_id = %(tenant_id)s and renewed)
+select exists (select from tenantry.documents where tenant_id = %(tenant_id)s and copied)
 
--- query: settle_renewed
+-- query: settle_copied
 -- Searches the tenant's passages themselves again.
 with settled as (
-    update tenantry.documents set renewed = false where tenant_id = %(tenant_id)s and renewed returning document_id
+    update tenantry.documents set copied = false where tenant_id = %(tenant_id)s and copied returning document_id
 )
 delete from tenantry.next_vectors where tenant_id = %(tenant_id)s and exists (select from settled)
 
@@ -102,4 +104,4 @@ select (select count(*) from tenantry.passages
          where tenant_id = %(tenant_id)s and embedding_model = %(former)s) as total,
        (select count(*) from tenantry.next_vectors
          where tenant_id = %(tenant_id)s and embedding_model = %(model)s
-           and not exists (select from tenantry.documents where tenant_id = %(tenant_id)s and renewed)) as done
+           and not exists (select from tenantry.documents where tenant_id = %(tenant_id)s and copied)) as done
