@@ -339,3 +339,15 @@ async def test_what_is_queued_is_not_fetched_once_fetching_is_off(
         "This deployment fetches nothing from the web."
     }
     assert "/one" not in site.asked
+
+
+@pytest.mark.parametrize("claimed_by", ["*", "the tenant"])
+async def test_only_the_platform_may_ask_for_pages_of_all(
+    here: SitePages, cells: Cells, tenant: Tenant, claimed_by: str
+) -> None:
+    await add(here, tenant)
+    who = tenant.tenant_id if claimed_by == "the tenant" else claimed_by
+    claim = "select count(*) from tenantry.claim_fetch(%(who)s, null, %(holder)s, 30)"
+    assert await value(cells, claim, tenant.tenant_id, who=who, holder=uuid4()) == 0
+    waiting = "select tenantry.pages_to_fetch(%(who)s)"
+    assert await value(cells, waiting, tenant.tenant_id, who=who) == 0
