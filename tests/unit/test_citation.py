@@ -78,6 +78,16 @@ def test_an_answer_in_pieces_says_the_same(answer: str, cuts: list[int]) -> None
     assert (said if said.strip() else answer) == with_known_marks(answer, PASSAGES)
 
 
+@pytest.mark.parametrize(
+    "answer", ["Tea is blue [9] or [2, 9].", "As `a[9]` and [ 7 ], so\n\n[1][8]", "A link [9](/a)"]
+)
+def test_an_answer_cut_anywhere_says_the_same(answer: str) -> None:
+    for cut in range(len(answer)):
+        marks = KnownMarks({1, 2, 3})
+        said = marks.feed(answer[:cut]) + marks.feed(answer[cut:]) + marks.end()
+        assert said == with_known_marks(answer, PASSAGES)
+
+
 @given(odd_answers)
 def test_what_is_cited_is_cited_still(answer: str) -> None:
     said = with_known_marks(answer, PASSAGES)
