@@ -201,6 +201,7 @@ def tending(owner_url: str) -> Iterator[Conn | None]:
     with psycopg.connect(owner_url, autocommit=True, connect_timeout=5) as conn:
         row = conn.execute("select pg_try_advisory_lock(%s)", [LOCK]).fetchone()
         yield conn if row == (True,) else None
+        conn.execute("select pg_advisory_unlock_all()")  # a connection that closes is slow to
 
 
 def present_on(conn: Conn, table: str = "passages", prefix: str = PREFIX) -> dict[str, Index]:
