@@ -103,7 +103,7 @@ class Ingestor:
         except Invalid as fault:
             await self.jobs.fail(job, fault.sentence)
         except Refusal as refusal:
-            await self.jobs.fail(job, _reason(refusal))
+            await self.jobs.fail(job, refusal.detail)
         except ModelFailed as error:
             await self._try_later(job, error)
         except (asyncio.CancelledError, Unavailable):  # another process, or turn, goes on at once
@@ -190,8 +190,3 @@ class Ingestor:
 
 async def _unlimited(_tenant_id: TenantId) -> int:
     return UNLIMITED
-
-
-def _reason(refusal: Refusal) -> str:
-    """What its owner reads of a document that failed: the field is the file itself."""
-    return f"The file {refusal.message}." if isinstance(refusal, Invalid) else refusal.detail
