@@ -81,7 +81,7 @@ GATE = (
     ("frozenset({Scope.TOOLS_USE, usable.spec.scope})", "frozenset({Scope.TOOLS_USE})"),
     ("frozenset({Scope.TOOLS_USE, usable.spec.scope})", "frozenset({usable.spec.scope})"),
     ("self._edge.verify(own, tenant_id", "self._edge.verify(token, tenant_id"),
-    ("CONFIG_KEY: lambda: own}", "CONFIG_KEY: own}"),
+    ("CONFIG_KEY: lambda: own,", "CONFIG_KEY: own,"),
     ("return replace(outcome, actors=actors)", "return outcome"),
 )
 PLACES = {
