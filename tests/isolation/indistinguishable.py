@@ -30,15 +30,16 @@ Json = dict[str, Any]
 
 OF_TIME = {"date"}
 NEW_EACH_TIME = {"run_id", "thread_id", "created_at", "updated_at"}
+BESIDE = ("Rounds.", "Ingestor.", "SitePages.")  # whose tasks no request waits for
 
 
 class OfRequests(Trips):
-    """What requests sent, without what the ingestor asks beside them, once a second."""
+    """What requests sent, without what is asked beside them, once a second."""
 
     def append(self, name: str) -> None:
         """Write a statement down."""
         task = asyncio.current_task()
-        if task is None or not task.get_coro().__qualname__.startswith("Ingestor."):
+        if task is None or not task.get_coro().__qualname__.startswith(BESIDE):
             super().append(name)
 
 
