@@ -7,9 +7,10 @@ order, each answer (status, headers, the bytes of the body or of the stream's fr
 each text that was embedded and each tool call with its result.
 
 Clock and ids are frozen, the model answers by the request alone, and says what it says in one
-piece: how many pieces arrive together is a matter of time. Taken out are the header `date` and the
-times that the database itself takes, recognised by field name and by not being the frozen year's;
-of a cursor that holds one, the id is compared.
+piece: how many pieces arrive together is a matter of time. So is which of several tools is faster:
+those that a turn calls side by side run one after the other. Taken out are the header `date` and
+the times that the database itself takes, recognised by field name and by not being the frozen
+year's; of a cursor that holds one, the id is compared.
 """
 
 import asyncio
@@ -91,6 +92,7 @@ class Recorder:
     """What the tenants of one house were answered, and what was said on their behalf."""
 
     entries: dict[str, Entries] = field(default_factory=dict)
+    _one_at_a_time: dict[str, asyncio.Lock] = field(default_factory=dict)
 
     def add(self, tenant: str | None, kind: str, content: bytes) -> None:
         self.entries.setdefault(tenant or "", []).append(kind.encode() + b"\n" + content)
@@ -114,9 +116,10 @@ class Recorder:
         embed = embedder.embed  # type: ignore[attr-defined]
 
         async def invoke_noted(gate: Gate, tool: Any, call: Any, tenant: TenantId, own: str) -> Any:
-            said = await invoke(gate, tool, call, tenant, own)
-            self.add(tenant, "tool call", orjson.dumps([call, said.content], default=str))
-            return said
+            async with self._one_at_a_time.setdefault(tenant, asyncio.Lock()):
+                said = await invoke(gate, tool, call, tenant, own)
+                self.add(tenant, "tool call", orjson.dumps([call, said.content], default=str))
+                return said
 
         async def embed_noted(self_: Any, texts: Any) -> Any:
             self.add(tenant_at_work(), "embedding", orjson.dumps(list(texts)))

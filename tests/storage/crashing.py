@@ -1,9 +1,10 @@
-"""Turns in processes that are killed at random moments; started by `test_crashes.py`.
+"""Turns in processes that are killed; started by `test_crashes.py`.
 
     python -m tests.storage.crashing APP_URL REDIS_URL LOG KILLS
 
-Forks one process a kill. Each writes down, before it does anything, what it is about to do: a line
-in LOG is on the disk's cache and survives a SIGKILL.
+Forks one process a kill. One half dies at random moments, the other when an effect has just begun:
+there is little time between that and its answer. Each writes down, before it does anything, what it
+is about to do: a line in LOG is on the disk's cache and survives a SIGKILL.
 """
 
 import asyncio
@@ -12,8 +13,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +31,16 @@ LONGEST_LIFE = 0.1  # seconds after its first turn
 
 
 class Log:
-    """Lines that other processes can read after a SIGKILL."""
+    """Lines that other processes can read after a SIGKILL; a `listener` hears each deed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, listener: int | None = None) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        self._listener = listener
 
-    def add(self, *words: object) -> None:
-        os.write(self._file, (" ".join(map(str, words)) + "\n").encode())
+    def add(self, deed: str, what: object) -> None:
+        os.write(self._file, f"{deed} {what}\n".encode())
+        if self._listener is not None:
+            os.write(self._listener, f"{deed}\n".encode())
 
 
 def turn_graph(log: Log) -> Graph:
@@ -56,7 +59,7 @@ def turn_graph(log: Log) -> Graph:
     return chain(*nodes, **{name: noting(name) for name, _ in nodes})
 
 
-async def turns(stores: Stores, log: Log, ended: Callable[[], object]) -> None:
+async def turns(stores: Stores, log: Log) -> None:
     """Turns for ever: three on a thread, then a new one."""
     async with open_cells(stores, size=2) as cells:
         saver = TenantPostgresSaver(cells)
@@ -67,7 +70,6 @@ async def turns(stores: Stores, log: Log, ended: Callable[[], object]) -> None:
             )
             log.add("opened", turn.lease.thread_id)
             await one(turn, log)
-            ended()
             number += 1
             thread_id = turn.lease.thread_id if number % 3 else None
 
@@ -82,21 +84,28 @@ async def one(turn: Turn, log: Log) -> None:
     log.add("acknowledged", question)
 
 
-def kill_some(stores: Stores, log: Log, kills: int) -> None:
-    for _ in range(kills):
+def kill_some(stores: Stores, log: Path, kills: int) -> None:
+    for number in range(kills):
         hears, tells = os.pipe()
         child = os.fork()
         if child == 0:
             DICE.seed(os.getpid())
-            asyncio.run(turns(stores, log, partial(os.write, tells, b".")))
+            asyncio.run(turns(stores, Log(log, tells)))
         os.close(tells)
-        os.read(hears, 1)  # its first turn: however slow the machine, each life is worth something
-        time.sleep(DICE.uniform(0, LONGEST_LIFE))
-        os.kill(child, signal.SIGKILL)
+        with os.fdopen(hears) as deeds:
+            wait_for("acknowledged", deeds)  # each life is worth something
+            if number % 2:
+                wait_for("effect", deeds)
+            else:
+                time.sleep(DICE.uniform(0, LONGEST_LIFE))
+            os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        os.close(hears)
+
+
+def wait_for(deed: str, deeds: Iterable[str]) -> None:
+    next(each for each in deeds if each == f"{deed}\n")
 
 
 if __name__ == "__main__":
     app_url, redis_url, log_file, number_of_kills = sys.argv[1:]
-    kill_some(Stores(app_url, redis_url, SEAL_KEY), Log(Path(log_file)), int(number_of_kills))
+    kill_some(Stores(app_url, redis_url, SEAL_KEY), Path(log_file), int(number_of_kills))
