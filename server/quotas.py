@@ -1,6 +1,7 @@
 """The counters in Redis; while they are away, what a process may admit by itself."""
 
-from collections import OrderedDict, deque
+import itertools
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import TypeVar
@@ -46,7 +47,8 @@ class Quotas:
         self._local_calls: dict[RunId, set[int]] = {}
         self._strayed: set[TenantId] = set()
         self._seen: OrderedDict[TenantId, None] = OrderedDict()
-        self._owed: deque[tuple[TenantId, Debt]] = deque()
+        self._owed: dict[int, tuple[TenantId, Debt]] = {}  # in the order it came
+        self._debts = itertools.count()
         watch.on_return.append(self._catch_up)
         watch.on_loss.append(self._look_again)
 
@@ -193,16 +195,10 @@ class Quotas:
 
     async def _catch_up(self, concerns: Concerns) -> None:
         """Tell Redis, which is back, what it missed. Raises `Unavailable`."""
-        for _ in range(len(self._owed)):
-            tenant_id, debt = self._owed.popleft()
-            try:
-                if concerns(tenant_id):
-                    await debt()
-                    continue
-            except BaseException:
-                self._owed.appendleft((tenant_id, debt))
-                raise
-            self._owed.append((tenant_id, debt))
+        while owed := [number for number, (who, _) in self._owed.items() if concerns(who)]:
+            for number in owed:  # meanwhile there may be more: until it is back, all is owed
+                await self._owed[number][1]()
+                del self._owed[number]
         for tenant_id in [each for each in self._strayed if concerns(each)]:
             self._strayed.discard(tenant_id)
             self._reconcile(tenant_id)
@@ -253,6 +249,6 @@ class Quotas:
 
     def _owe(self, tenant_id: TenantId, debt: Debt) -> None:
         if len(self._owed) < MOST_OWED:
-            self._owed.append((tenant_id, debt))
+            self._owed[next(self._debts)] = (tenant_id, debt)
         else:
             log.warning("settle_postponed")

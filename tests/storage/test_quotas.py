@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -143,3 +144,24 @@ async def test_a_local_run_ends_where_it_began_and_its_tenant_is_reconciled(
     await counters.release(run)
     assert set(counters.reconciled) == {ACME}
     assert await counters.admit(new_run()) is None
+
+
+async def test_what_ends_while_redis_is_told_of_others_is_told_as_well(
+    counters: Counters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second, honest = new_run(), new_run(), RedisQuota.release
+    plan = replace(PLAN, concurrent_runs=2)
+    for run in (first, second):
+        await counters.shared.admit(ACME, plan, run_id=run, subject_id=ALICE, offers=[Claim(100)])
+    counters.watch.failed(ACME)
+
+    async def release(shared: RedisQuota, tenant_id: TenantId, run: RunId, **more: Any) -> None:
+        if run == first:
+            await counters.release(second, last=(0, Claim(30)))
+        await honest(shared, tenant_id, run, **more)
+
+    monkeypatch.setattr(RedisQuota, "release", release)
+    await counters.release(first, last=(0, Claim(70)))
+    await counters.watch.look()
+    assert not counters.watch.away
+    assert await counters.day() == (100, 0)
