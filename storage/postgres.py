@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -36,6 +37,51 @@ class Silent(psycopg.OperationalError):
     """The server took a statement and said nothing: its host is gone, or it stands still."""
 
 
+class _Silence:
+    """Hangs up on a server that says nothing while this process is awake to hear it.
+
+    The wait is cut in parts: a process that was itself held up misses one of them, and finds what
+    arrived meanwhile.
+    """
+
+    PARTS = 4
+
+    def __init__(self, conn: "Connection") -> None:
+        self._conn = conn
+        self._part = conn.patience / self.PARTS
+        self._left = self.PARTS
+        self._wait()
+
+    @property
+    def was_too_long(self) -> bool:
+        """Whether it hung up."""
+        return not self._left
+
+    def end(self) -> None:
+        """The server has spoken."""
+        self._timer.cancel()
+
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(self._part, self._listen)
+
+    def _listen(self) -> None:
+        if self._conn.closed:
+            return
+        with socket.socket(fileno=os.dup(self._conn.pgconn.socket)) as wire:
+            if not _has_something(wire):
+                self._left -= 1
+            if self._left:
+                return self._wait()
+            with suppress(OSError):
+                wire.shutdown(socket.SHUT_RDWR)
+
+
+def _has_something(wire: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(wire, select.POLLIN)
+    return bool(poll.poll(0))
+
+
 class Connection(AsyncConnection[Row]):
     """A connection that hangs up on a server that is silent for `patience` seconds.
 
@@ -47,20 +93,15 @@ class Connection(AsyncConnection[Row]):
 
     async def wait(self, gen: PQGen[V], *limits: Any, **options: Any) -> V:
         """As the driver's; raises `Silent`, and the connection is closed then."""
-        hanging_up = asyncio.get_running_loop().call_later(self.patience, self._hang_up)
+        silence = _Silence(self)
         try:
             return await super().wait(gen, *limits, **options)
         except psycopg.OperationalError as error:
-            if hanging_up.when() > asyncio.get_running_loop().time():
-                raise
-            raise Silent("the server is silent") from error
+            if silence.was_too_long:
+                raise Silent("the server is silent") from error
+            raise
         finally:
-            hanging_up.cancel()
-
-    def _hang_up(self) -> None:
-        if not self.closed:
-            with socket.socket(fileno=os.dup(self.pgconn.socket)) as wire, suppress(OSError):
-                wire.shutdown(socket.SHUT_RDWR)
+            silence.end()
 
 
 class Pool(AsyncConnectionPool[Connection]):

@@ -13,7 +13,7 @@ from server.stores import Stores
 from storage.cells import Cells
 from storage.directory import Directory
 from storage.ledger import PostgresLedger
-from storage.postgres import Connection
+from storage.postgres import ANSWER_SECONDS, Connection
 from storage.queries import Query, call
 from tenancy.errors import Unavailable
 from tenancy.ids import TenantId
@@ -64,6 +64,19 @@ async def test_killed_idle_connections_are_not_noticed(
         await warm(cells, idle)
         assert kill_backends(stores) >= idle
         await deed(cells)
+
+
+@pytest.mark.parametrize("answers_after", [0.1, 1.3])
+async def test_a_server_is_not_silent_while_nobody_listens(
+    cells: Cells, answers_after: float
+) -> None:
+    async with cells.first.pool.connection() as conn:
+        conn.patience = 1.0
+        answer = asyncio.create_task(conn.execute(f"select pg_sleep({answers_after})"))
+        await asyncio.sleep(0.05)
+        time.sleep(1.1)  # noqa: ASYNC251  the loop stands still, as it does where a machine does
+        await answer
+        conn.patience = ANSWER_SECONDS
 
 
 async def test_with_the_database_away_it_is_unavailable_within_seconds(
