@@ -14,6 +14,7 @@ from psycopg.abc import PQGen
 from psycopg.rows import dict_row
 from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
 
+from storage.cancellation import heeding
 from storage.queries import Call, Query, query
 from storage.seal import AppDatabase
 from tenancy.errors import LeaseLost, Unavailable
@@ -129,6 +130,10 @@ class Pool(AsyncConnectionPool[Connection]):
                 "options": "-c search_path=tenantry,public -c statement_timeout=30s",
             },
         )
+
+    async def getconn(self, timeout: float | None = None) -> Connection:
+        """As the pool's own; a cancellation that comes together with the connection is not lost."""
+        return await heeding(super().getconn(timeout), self.putconn)
 
 
 class TenantConnection:

@@ -6,14 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import NoScriptError, RedisError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from storage.cancellation import heeding
 from storage.redis_cluster import ClusterRedis
 from storage.redis_url import is_cluster, node_url, seeds_of
 from tenancy.errors import Unavailable
@@ -52,7 +55,21 @@ def _connect(url: str) -> Redis:
         maint_notifications_config=MaintNotificationsConfig(enabled=False),
         decode_responses=False,
     )
+    pool.connection_class = _heeding(pool.connection_class)
     return Redis.from_pool(pool)
+
+
+def _heeding(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """A kind of connection that loses no cancellation while it sends."""
+
+    class Heeding(kind):  # type: ignore[valid-type,misc]  # TCP, TLS or a Unix socket
+        async def send_packed_command(self, *command: Any, **options: Any) -> None:
+            async def hang_up(_sent: None) -> None:
+                await self.disconnect(nowait=True)  # its answer would be taken for another's
+
+            await heeding(super().send_packed_command(*command, **options), hang_up)
+
+    return Heeding
 
 
 @dataclass(frozen=True, slots=True)

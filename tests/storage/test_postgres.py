@@ -191,6 +191,26 @@ async def test_after_a_cancellation_every_connection_is_as_it_was(two_connection
             assert await (await conn.execute(who.sql)).fetchone() == {"who": None}
 
 
+async def test_a_cancellation_that_meets_the_connection_is_not_lost(stores: Stores) -> None:
+    async with open_cells(stores, size=1) as cells:
+        pool = cells.first.pool
+
+        async def borrow() -> None:
+            async with pool.connection():
+                await asyncio.Event().wait()
+
+        for turns in range(20):  # of the loop, between the connection's return and the cancellation
+            held = await pool.getconn()
+            borrowing = asyncio.create_task(borrow())
+            await asyncio.sleep(0.001)
+            returning = asyncio.create_task(pool.putconn(held))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            borrowing.cancel()
+            await asyncio.wait([borrowing, returning], timeout=10)
+            assert borrowing.cancelled(), turns
+
+
 async def test_a_connection_whose_rollback_was_cancelled_serves_nobody_else(
     stores: Stores,
 ) -> None:

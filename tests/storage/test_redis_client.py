@@ -89,3 +89,15 @@ async def test_a_cancelled_request_leaves_no_answer_for_the_next_tenant(redis: R
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         assert (await quota.standings(GLOBEX, FREE))[4].used == 7
+
+
+async def test_a_cancellation_while_a_command_is_sent_is_not_lost(redis: Redis) -> None:
+    await redis.ping()
+    for turns in range(20):  # of the loop, before the cancellation
+        waiting = asyncio.create_task(redis.blpop(["nothing"], 0.5))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert waiting.cancelled(), turns
+    assert await redis.ping()
