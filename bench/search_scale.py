@@ -51,9 +51,12 @@ class Sizes:
 
     def spread(self, dice: np.random.Generator) -> list[int]:
         """How many passages each of the other tenants has: few have many."""
-        parts = dice.pareto(1.2, self.tenants) + 0.1
-        wanted = parts / parts.sum() * (self.passages - self.large)
-        return [int(min(SMALL_MOST, max(1, size))) for size in wanted]
+        parts, wanted = dice.pareto(1.2, self.tenants) + 0.1, self.passages - self.large
+        sizes = parts
+        for _ in range(100):  # what is cut off from the largest goes to all
+            parts = parts * wanted / sizes.sum()
+            sizes = parts.clip(1, SMALL_MOST)
+        return [int(size) for size in sizes.round()]
 
 
 class Maker:
