@@ -1,6 +1,5 @@
 """What the tests of this folder say to the product, and how they read its answers."""
 
-import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -14,6 +13,7 @@ import jwt
 from storage.control import Control, control
 from tenancy.principal import Role
 from tests.support.house import House
+from tests.support.waiting import until
 
 Json = dict[str, Any]
 ANSWER = {"run_id", "thread_id", "answer", "citations", "usage", "model"}
@@ -159,10 +159,8 @@ def tools_shown(request: Mapping[str, Any]) -> list[str]:
 
 
 async def eventually(check: Callable[[], Awaitable[Any]], seconds: float = 2.0) -> None:
-    """Return once `check` is true; fail when it is not within `seconds`."""
-    async with asyncio.timeout(seconds):
-        while not await check():  # noqa: ASYNC110  # what is waited for is in a server
-            await asyncio.sleep(0.02)
+    """Return once `check` is true; raises `TimeoutError` when it is not within `seconds`."""
+    await until(check, seconds)
 
 
 @asynccontextmanager

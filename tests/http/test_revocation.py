@@ -23,6 +23,7 @@ from tests.http.speech import (
 )
 from tests.support.house import House
 from tests.support.model_server import Reply
+from tests.support.waiting import HANG_SECONDS
 
 
 def client_of(product: House, token: str) -> httpx.AsyncClient:
@@ -110,7 +111,7 @@ async def test_a_run_in_flight_ends_within_a_second(
         beside = asyncio.create_task(calm.post("/v1/chat", json=body))
         await product.model.wait_in_flight(2)
         await end(product, tenant)
-        answer = await asyncio.wait_for(run, 1.5)
+        answer = await asyncio.wait_for(run, HANG_SECONDS)
         assert not beside.done()
         product.model.release()
         await suspend(product, quiet)

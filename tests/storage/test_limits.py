@@ -23,7 +23,8 @@ from tenancy.plan import FREE, PRO, Plan, change_plan, new_plan
 from tenancy.price import Price
 from tenancy.tenant import Tenant
 from tests.storage.makers import ACME, GLOBEX, audit_event
-from tests.storage.test_directory import SECOND, announcing, directory, until
+from tests.storage.test_directory import SECOND, announcing, directory
+from tests.support.waiting import until
 
 __all__ = ["announcing", "directory"]  # fixtures
 

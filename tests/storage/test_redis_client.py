@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import AsyncIterator, Iterator
 from uuid import uuid4
 
@@ -16,6 +15,7 @@ from tenancy.ids import RunId, TenantId
 from tenancy.plan import FREE
 from tenancy.quota import Claim
 from tests.storage.redis_server import RedisServer
+from tests.support.waiting import HANG_SECONDS
 
 ACME, GLOBEX = TenantId("acme"), TenantId("globex")
 
@@ -44,9 +44,8 @@ async def test_a_dead_redis_is_unavailable_at_once_and_back_without_a_restart(
 ) -> None:
     await ask(redis, at_once=20)
     server.kill()
-    began = time.monotonic()
-    outcomes = await ask(redis, at_once=200)
-    assert time.monotonic() - began < 3
+    async with asyncio.timeout(HANG_SECONDS):
+        outcomes = await ask(redis, at_once=200)
     assert {type(outcome) for outcome in outcomes} == {Unavailable}
     server.start()
     assert {type(outcome) for outcome in await ask(redis, at_once=200)} == {tuple}
@@ -64,9 +63,8 @@ async def test_connections_that_died_while_nobody_looked_cost_no_request(
 async def test_a_silent_redis_is_unavailable_in_time(server: RedisServer, redis: Redis) -> None:
     await ask(redis)
     server.process.send_signal(signal.SIGSTOP)
-    began = time.monotonic()
-    outcomes = await ask(redis, at_once=200)
-    assert time.monotonic() - began < 3
+    async with asyncio.timeout(HANG_SECONDS):
+        outcomes = await ask(redis, at_once=200)
     assert {type(outcome) for outcome in outcomes} == {Unavailable}
     server.process.send_signal(signal.SIGCONT)
     assert {type(outcome) for outcome in await ask(redis)} == {tuple}

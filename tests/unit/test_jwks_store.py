@@ -18,6 +18,7 @@ from tenancy.credentials import Issuer
 from tenancy.errors import Invalid, Unavailable
 from tenancy.token_rules import parse_token_rules
 from tests.idp import ACME, HOME, Idp, public_jwk
+from tests.support.waiting import HANG_SECONDS
 
 SPARE = Idp("https://spare.example/", kid="key-2")
 
@@ -126,7 +127,7 @@ async def test_in_steady_use_no_request_waits_for_a_fetch(store, endpoints):
     await store.keys(issuer, "key-1")
     endpoints.slow[issuer.jwks_url] = asyncio.Event()
     endpoints.now += 241
-    assert await asyncio.wait_for(store.keys(issuer, "key-1"), 1)
+    assert await asyncio.wait_for(store.keys(issuer, "key-1"), HANG_SECONDS)
     await settle()
     assert len(endpoints.asked) == 2
     endpoints.slow[issuer.jwks_url].set()
@@ -159,7 +160,7 @@ async def test_a_hanging_endpoint_delays_no_other_issuer(store, endpoints):
     endpoints.slow[hanging.jwks_url] = asyncio.Event()
     waiting = [asyncio.create_task(store.keys(hanging, "key-1")) for _ in range(20)]
     await settle()
-    assert await asyncio.wait_for(store.keys(quick, "key-1"), 1)
+    assert await asyncio.wait_for(store.keys(quick, "key-1"), HANG_SECONDS)
     assert not any(task.done() for task in waiting)
     endpoints.slow[hanging.jwks_url].set()
     assert all(await asyncio.gather(*waiting))

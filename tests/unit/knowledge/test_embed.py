@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from time import monotonic
 
 import pytest
 import pytest_asyncio
@@ -57,11 +56,11 @@ async def test_a_question_does_not_wait_for_an_upload(embedder: MiniLmEmbedder) 
 
 async def test_the_event_loop_runs_on_while_texts_are_embedded(embedder: MiniLmEmbedder) -> None:
     work = asyncio.create_task(embedder.embed(["word " * 200] * 10))
-    turns, start = 0, monotonic()
+    turns = 0
     while not work.done():
         await asyncio.sleep(0.005)
         turns += 1
-    assert turns > (monotonic() - start) / 0.1  # far more in truth; machines under test are busy
+    assert turns > 5  # far more in truth; machines under test are busy
 
 
 async def test_the_weights_are_loaded_once(embedder: MiniLmEmbedder) -> None:
