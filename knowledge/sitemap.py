@@ -14,6 +14,7 @@ from tenancy.errors import Invalid
 MAX_BYTES = 5 * 1024 * 1024  # as it is sent
 MAX_UNPACKED_BYTES = 20_000_000
 MAX_PAGES = 5_000
+MAX_ADDRESS_CHARACTERS = 2_048  # of what is longer only the beginning is kept: it is no address
 _GZIP = b"\x1f\x8b"
 _WITH_HEADER = 31  # what zlib calls gzip
 _PIECE_BYTES = 65_536
@@ -73,7 +74,7 @@ class _Locations:
         self.found: dict[str, None] = {}
         self.heard = 0
         self._depth = 0
-        self._said: list[str] | None = None
+        self._said: str | None = None
 
     def start(self, tag: str, _attributes: Mapping[str, str]) -> None:
         """An element begins."""
@@ -86,17 +87,17 @@ class _Locations:
         if self.kind not in ("urlset", "sitemapindex"):
             raise Invalid("sitemap", "is no sitemap: it lists neither pages nor sitemaps")
         if self._depth == _OF_ENTRY and _local(tag) == "loc":
-            self._said = []
+            self._said = ""
 
     def data(self, text: str) -> None:
         """Some text of it."""
         if self._said is not None:
-            self._said.append(text)
+            self._said = (self._said + text).lstrip()[: MAX_ADDRESS_CHARACTERS + 1]
 
     def end(self, _tag: str) -> None:
         """It ends."""
         if self._depth == _OF_ENTRY and self._said is not None:
-            self._keep("".join(self._said).strip())
+            self._keep(self._said.rstrip())
             self._said = None
         self._depth -= 1
 
