@@ -5,12 +5,14 @@ the longest, and `*` and `$` mean something.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 MAX_BYTES = 512 * 1024  # what crawlers read of one at least
 MAX_RULES = 1_000  # for us: more than any site we know of has
+MAX_CHARACTERS = 100_000  # of those rules: as many as a site with a thousand has
+MAX_WILD_CHARACTERS = 20_000  # of those with stars: each may be looked for all along a path
 _TOKEN = re.compile(r"\*|[A-Za-z_-]+")
 _ENCODED = re.compile("%([0-9A-Fa-f]{2})")
 _UNRESERVED = re.compile(r"[A-Za-z0-9._~-]")
@@ -27,7 +29,7 @@ class Rule:
     weight: int
 
     def fits(self, path: str) -> bool:
-        """Whether it is about a path; takes time that grows with the path alone."""
+        """Whether it is about a path; its time grows with the path, and with the rule."""
         first, *rest = self.parts
         if not path.startswith(first):
             return False
@@ -63,7 +65,7 @@ _CLOSED = Robots((Rule(False, ("/",), False, 1),))
 def read_robots(data: bytes, crawler: str) -> Robots:
     """The rules for a crawler: those that name it, else those for all.
 
-    More than a thousand are followed by keeping out.
+    More than anybody follows in time are followed by keeping out.
     """
     lines = list(_lines(data))
     named = list(_rules_for(lines, crawler.lower()))
@@ -71,7 +73,16 @@ def read_robots(data: bytes, crawler: str) -> Robots:
         named if any(_names(line, crawler.lower()) for line in lines) else _rules_for(lines, "*")
     )
     found = tuple(dict.fromkeys(rules))
-    return Robots(found) if len(found) <= MAX_RULES else _CLOSED
+    return Robots(found) if _can_be_followed(found) else _CLOSED
+
+
+def _can_be_followed(rules: Sequence[Rule]) -> bool:
+    wild = sum(rule.weight for rule in rules if len(rule.parts) > 1)
+    return (
+        len(rules) <= MAX_RULES
+        and sum(rule.weight for rule in rules) <= MAX_CHARACTERS
+        and wild <= MAX_WILD_CHARACTERS
+    )
 
 
 def _lines(data: bytes) -> Iterator[tuple[str, str]]:
