@@ -17,6 +17,7 @@ SITEMAP, ROBOTS = "sitemap", "robots.txt"
 CRAWLER = "Tenantry"  # what a robots.txt calls us
 MAX_SITEMAPS = 50  # of one index
 SECONDS = 60.0  # of all of them: somebody waits
+LOOKED_AT_ONCE = 200  # addresses, by the rules of their host: then it may be too late
 KEPT_SECONDS = 3600.0  # a robots.txt; the standard lets it be a day
 KEPT_AWAY_SECONDS = 60.0  # a host that does not answer is not asked again for every page
 MOST_KEPT = 500  # of all tenants together
@@ -52,10 +53,10 @@ class Sites:
         try:
             async with asyncio.timeout(self._seconds):
                 found = await self._listed(tenant_id, start)
-                robots = await self._robots(tenant_id, start, SITEMAP)
+                allowed = _allowed(start, await self._robots(tenant_id, start, SITEMAP))
+                return await _looked_at(found, allowed)
         except TimeoutError:
             raise Invalid(SITEMAP, "takes too long to be read") from None
-        return await asyncio.to_thread(_looked_at, found, _allowed(start, robots))
 
     async def page(self, tenant_id: TenantId, url: str) -> Upload:
         """A page of a sitemap; raises what `Web` raises."""
@@ -141,7 +142,14 @@ def _allowed(start: Target, robots: Robots) -> Callable[[Target], None]:
     return allowed
 
 
-def _looked_at(urls: list[str], allowed: Callable[[Target], None]) -> list[SitePage]:
+async def _looked_at(urls: list[str], allowed: Callable[[Target], None]) -> list[SitePage]:
+    pages: list[SitePage] = []
+    for first in range(0, len(urls), LOOKED_AT_ONCE):
+        pages += await asyncio.to_thread(_pages, urls[first : first + LOOKED_AT_ONCE], allowed)
+    return pages
+
+
+def _pages(urls: list[str], allowed: Callable[[Target], None]) -> list[SitePage]:
     return [SitePage(url, _fault_of(url, allowed)) for url in urls]
 
 

@@ -162,6 +162,17 @@ class TestRobots:
                 await Sites(network).page(ACME, f"{HOST}/a")
 
 
+async def test_rules_without_end_are_not_followed_for_ever() -> None:
+    """They took minutes, and held the interpreter, after the time that there is for a sitemap."""
+    rules = "".join(f"Disallow: /*{'a' * 49}b{'a' * (49 + n % 50)}{n:b}*\n" for n in range(100))
+    pages = urlset(*(f"{HOST}/{'a' * 1900}{number}" for number in range(5000)))
+    site = Site(f"User-agent: *\n{rules}", map=gzip.compress(pages))
+    async with internet(site) as network:
+        with pytest.raises(Invalid) as found:
+            await Sites(network, seconds=0.5).pages(ACME, MAP)
+    assert "too long" in found.value.message
+
+
 async def test_nothing_is_fetched_where_fetching_is_off() -> None:
     async with internet(Site(map=urlset(f"{HOST}/a"))) as network:
         network._off = True
