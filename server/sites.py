@@ -21,6 +21,7 @@ LOOKED_AT_ONCE = 200  # addresses, by the rules of their host: then it may be to
 KEPT_SECONDS = 3600.0  # a robots.txt; the standard lets it be a day
 KEPT_AWAY_SECONDS = 60.0  # a host that does not answer is not asked again for every page
 MOST_KEPT = 500  # of all tenants together
+MOST_OF_TENANT = 50  # whoever has sites without end forgets its own first
 
 Key = tuple[TenantId, str, str]
 
@@ -98,13 +99,19 @@ class Sites:
         if known is None or until < now:
             known = await self._asked(tenant_id, target)
             away = isinstance(known, NoPage)
-            self._kept.pop(key, None)
-            self._kept[key] = known, now + (KEPT_AWAY_SECONDS if away else KEPT_SECONDS)
-            if len(self._kept) > MOST_KEPT:
-                del self._kept[next(iter(self._kept))]
+            self._keep(key, known, now + (KEPT_AWAY_SECONDS if away else KEPT_SECONDS))
         if isinstance(known, NoPage):
             raise NoPage(field, known.message, passing=known.passing)
         return known
+
+    def _keep(self, key: Key, known: Robots | NoPage, until: float) -> None:
+        self._kept.pop(key, None)
+        self._kept[key] = known, until
+        own = [each for each in self._kept if each[0] == key[0]]
+        if len(own) > MOST_OF_TENANT:
+            del self._kept[own[0]]
+        elif len(self._kept) > MOST_KEPT:
+            del self._kept[next(iter(self._kept))]
 
     async def _asked(self, tenant_id: TenantId, target: Target) -> Robots | NoPage:
         url = f"{target.scheme}://{target.host}/robots.txt"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from knowledge.robots import MAX_BYTES
-from server.sites import MAX_SITEMAPS, Sites
+from server.sites import MAX_SITEMAPS, MOST_KEPT, MOST_OF_TENANT, Sites
 from server.web import AT_ONCE, OFF, NoPage, Web
 from tenancy.errors import Forbidden, Invalid, QuotaExceeded
 from tenancy.ids import TenantId
@@ -160,6 +160,18 @@ class TestRobots:
             network._under_way[ACME] = AT_ONCE
             with pytest.raises(QuotaExceeded):
                 await Sites(network).page(ACME, f"{HOST}/a")
+
+    async def test_a_tenant_with_sites_without_end_is_forgotten_first(self) -> None:
+        site = Site()
+        async with internet(site) as network:
+            sites = Sites(network)
+            await sites.page(GLOBEX, f"{HOST}/a")
+            for number in range(MOST_KEPT):
+                await sites.page(ACME, f"http://{number}.example.com/a")
+            assert len(sites._kept) == MOST_OF_TENANT + 1
+            site.asked.clear()
+            await sites.page(GLOBEX, f"{HOST}/a")
+        assert site.asked == ["/a"]
 
 
 async def test_rules_without_end_are_not_followed_for_ever() -> None:
