@@ -19,6 +19,7 @@ from tenancy.document import (
 )
 from tenancy.ids import DocumentId, PassageId, SubjectId, TenantId
 from tenancy.search_filter import Condition, SearchFilter
+from tenancy.text import clean
 
 
 def document_row(document: Document, subject_id: SubjectId, embedding_model: str) -> dict[str, Any]:
@@ -39,12 +40,12 @@ def document_row(document: Document, subject_id: SubjectId, embedding_model: str
 
 
 def upload_row(document_id: DocumentId, upload: Upload) -> dict[str, Any]:
-    """A file as `add_upload` takes it."""
+    """A file as `add_upload` takes it: its sender names it, and its type, as they like."""
     return {
         "document_id": document_id,
-        "name": upload.name,
+        "name": clean(upload.name),
         "title": upload.title,
-        "media_type": upload.media_type,
+        "media_type": upload.media_type and clean(upload.media_type),
         "content": upload.data,
     }
 

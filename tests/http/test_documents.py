@@ -629,6 +629,24 @@ class TestInTheBackground:
             again = await boss.post("/v1/documents", files=files, **options)
             assert (again.status_code, again.json()) == (200, ready)
 
+    @pytest.mark.parametrize("wait", ["true", "false"])
+    async def test_whatever_a_file_and_its_type_are_called_it_is_taken(
+        self, boss: httpx.AsyncClient, wait: str
+    ) -> None:
+        """One with a NUL was an internal error, where nobody waited."""
+        head = b'Content-Disposition: form-data; name="file"; filename="no\0tes.md"'
+        kind = b"Content-Type: text/\0markdown"
+        text = uuid4().hex.encode()
+        sent = await boss.post(
+            "/v1/documents",
+            content=b"\r\n".join((b"--x", head, kind, b"", text, b"--x--", b"")),
+            headers={"Content-Type": "multipart/form-data; boundary=x"},
+            params={"wait": wait},
+        )
+        assert sent.is_success
+        ready = await self.ended(boss, sent.json()["document_id"])
+        assert (ready["status"], ready["title"]) == ("ready", "Notes")
+
     async def test_a_large_file_is_queued_unless_somebody_waits(
         self, boss: httpx.AsyncClient
     ) -> None:
