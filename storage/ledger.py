@@ -1,7 +1,8 @@
 """Usage and audit events: append-only, inserted where their cause commits."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,7 @@ from storage.cells import Cells
 from storage.postgres import Row, TenantConnection
 from storage.queries import call, query
 from tenancy.audit import AuditEvent, Outcome
+from tenancy.errors import Refusal
 from tenancy.ids import RunId, SubjectId, TenantId, ThreadId
 from tenancy.page import Cursor
 from tenancy.quota import Claim, Period, period_start
@@ -95,6 +97,19 @@ async def insert_events(
     """Insert events in the transaction of what caused them."""
     if rows := rows_of(usage, audit):
         await conn.execute(query("record_events"), {"rows": dump(rows)})
+
+
+@asynccontextmanager
+async def billed(
+    cells: Cells, tenant_id: TenantId, usage: Sequence[UsageEvent]
+) -> AsyncIterator[None]:
+    """Records what was consumed for something where that is refused, and leaves no more behind."""
+    try:
+        yield
+    except Refusal:
+        async with cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+            await insert_events(conn, usage=usage)
+        raise
 
 
 class PostgresLedger:

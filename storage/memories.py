@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from storage.cells import Cells
-from storage.ledger import insert_events
+from storage.ledger import billed, insert_events
 from storage.postgres import Row, TenantConnection
 from storage.queries import call, query
 from storage.vectors import vector_text
@@ -45,7 +45,10 @@ class PostgresMemories:
         Raises `QuotaExceeded` where the person, or the tenant itself, has `most` others already.
         """
         params = _row(new) | {"subject_id": subject_id, "memory_id": uuid4(), "namespace": [*SHOWN]}
-        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+        async with (
+            billed(self._cells, tenant_id, usage),
+            self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn,
+        ):
             await conn.execute(query("lock_memories"), {"subject_id": subject_id})
             await refuse_over(conn, params, most)
             row = await conn.fetch_one(query("put_memory"), params | {"thread_id": thread_id})
@@ -126,7 +129,10 @@ class PostgresMemories:
     ) -> Memory:
         """Give a memory another text; raises `NotFound`, `Conflict` where another says it."""
         params = _row(memory) | {"subject_id": subject_id, "memory_id": memory_id}
-        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+        async with (
+            billed(self._cells, tenant_id, usage),
+            self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn,
+        ):
             found = await conn.fetch_one(query("find_memory"), params)
             if found is None:
                 raise NotFound

@@ -207,3 +207,20 @@ async def test_of_many_memories_the_nearest_are_told(product: House) -> None:
         await answer(client, "Fact number 3 about shelf 3")
         assert system(product).count("<memory ") == 8
         assert "Fact number 3 about" in system(product)
+
+
+async def test_what_is_embedded_for_nothing_is_billed(product: House) -> None:
+    """A person with no room left had texts without end embedded, and nobody was billed."""
+    tenant = await product.new_tenant("full-diary", memories=2)
+    async with product.client(tenant) as client:
+        first, _ = [await remember(client, text) for text in ("One thing", "Another thing")]
+        billed = (await usage(product, tenant))["embedding_tokens"]
+        address = f"/v1/memories/{first['memory_id']}"
+        for method, url, text, status in (
+            ("POST", "/v1/memories", "A third thing", 429),
+            ("PATCH", address, "Another thing", 409),
+            ("PATCH", f"/v1/memories/{uuid4()}", "Whatever", 404),
+        ):
+            assert_problem(await client.request(method, url, json={"text": text}), status)
+            before, billed = billed, (await usage(product, tenant))["embedding_tokens"]
+            assert (billed > before) == (status != 404)
