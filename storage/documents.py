@@ -15,7 +15,7 @@ from storage.document_rows import (
     passage_rows,
     placed_of,
 )
-from storage.ledger import insert_events
+from storage.ledger import billed, insert_events
 from storage.queries import call, query
 from storage.vectors import vector_text
 from tenancy.audit import AuditEvent
@@ -72,9 +72,16 @@ class PostgresDocuments:
         max_bytes: int = UNLIMITED,
         text: str | None = None,
     ) -> Document:
-        """Store all of it or nothing; the twin when another upload of it won the race."""
-        async with self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn:
+        """Store all of it or nothing; the twin when another upload of it won the race.
+
+        The bill is written whatever becomes of it.
+        """
+        async with (
+            billed(self._cells, tenant_id, usage),
+            self._cells.for_tenant(tenant_id).as_tenant(tenant_id) as conn,
+        ):
             await conn.execute(query("lock_documents"))
+            await insert_events(conn, usage=usage)
             if twin := await find_twin(conn, document.sha256):
                 return twin
             await refuse_over(conn, document.size, max_documents, max_bytes)
@@ -87,7 +94,6 @@ class PostgresDocuments:
             if text is not None:
                 of = {"document_id": document.document_id, "body": text}
                 await conn.execute(query("add_document_text"), of)
-            await insert_events(conn, usage=usage)
         return document
 
     async def search(

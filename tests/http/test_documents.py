@@ -233,6 +233,20 @@ class TestArchives:
         assert_problem(refused, 422, "title")
 
 
+async def test_uploads_at_once_are_billed_for_what_they_had_embedded(
+    product: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them was stored and billed; the model was asked for all."""
+    monkeypatch.setattr(product.model, "embedding_tokens", 5)
+    product.model.script_embeddings(*[Reply(delay_seconds=0.3)] * 4)
+    tenant = await product.new_tenant("one-shelf", documents=1)
+    async with product.client(tenant, "boss", Role.ADMIN) as boss:
+        uploads = (send(boss, "w.md", f"# Words\n\n{uuid4()}") for _ in range(4))
+        sent = await asyncio.gather(*uploads)
+    assert sorted(each.status_code for each in sent) == [201, 429, 429, 429]
+    assert (await usage(product, tenant))["embedding_tokens"] == 5 * 4
+
+
 class TestFetching:
     @pytest.fixture
     async def network(self, product: House, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[None]:

@@ -142,13 +142,14 @@ async def test_many_uploads_of_one_content_at_once_are_one_document(
     assert await value(cells, "select count(*) from passages", tenant) == 1
 
 
-async def test_a_twin_costs_nothing(
+async def test_a_twin_that_was_embedded_is_billed(
     cells: Cells, documents: PostgresDocuments, tenant: TenantId
 ) -> None:
+    """As it is where uploads of one file run at once: each asked the model."""
     for _ in range(2):
         made = document("east")
         await add(documents, tenant, ("east", EAST), of=made, usage=[embedding_usage(made)])
-    assert await value(cells, "select sum(quantity)::int from usage_events", tenant) == 5
+    assert await value(cells, "select sum(quantity)::int from usage_events", tenant) == 10
 
 
 async def test_two_tenants_may_store_the_same_content(documents: PostgresDocuments) -> None:
@@ -179,7 +180,7 @@ async def test_a_twin_is_found_when_the_plan_is_full(
     assert again.document_id == first.document_id
 
 
-async def test_a_refused_document_leaves_nothing(
+async def test_a_refused_document_leaves_nothing_but_its_bill(
     cells: Cells, documents: PostgresDocuments, tenant: TenantId
 ) -> None:
     made = document("east")
@@ -192,8 +193,9 @@ async def test_a_refused_document_leaves_nothing(
             usage=[embedding_usage(made)],
             max_documents=0,
         )
-    for table in ("documents", "passages", "usage_events"):
-        assert await value(cells, f"select count(*) from {table}", tenant) == 0  # noqa: S608
+    for table, rows in (("documents", 0), ("passages", 0), ("usage_events", 1)):
+        found = await value(cells, f"select count(*) from {table}", tenant)  # noqa: S608
+        assert found == rows
 
 
 async def test_another_tenants_documents_do_not_count(
