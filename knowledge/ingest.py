@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from uuid import uuid4, uuid5
+from weakref import WeakValueDictionary
 
 from knowledge.embedders import Embedders
 from knowledge.large import LARGE_BYTES, read_large
@@ -44,6 +45,7 @@ class Library:
         self._embedders = embedders
         self._documents = documents
         self._readers = asyncio.Semaphore(_READERS)
+        self._lines: WeakValueDictionary[TenantId, asyncio.Lock] = WeakValueDictionary()
 
     async def add(
         self,
@@ -65,7 +67,8 @@ class Library:
         size = len(upload.data)
         if twin := await self._documents.twin_or_room(tenant_id, digest, size, **room):
             return twin, False
-        parsed, pieces = await self._parse(upload, max_pages)
+        async with self._line(tenant_id):
+            parsed, pieces = await self._parse(upload, max_pages)
         embedder = await self._embedders.of(tenant_id)
         embedded = await embedder.embed([piece.text for piece in pieces])
         document = _document(upload, parsed, digest, passages=len(pieces))
@@ -124,6 +127,13 @@ class Library:
     async def embed(self, texts: Sequence[str], model: str) -> Embedded:
         """Vectors of some passages; raises `ModelFailed` or `ModelTimeout`."""
         return await self._embedders.named(model).embed(texts)
+
+    def _line(self, tenant_id: TenantId) -> asyncio.Lock:
+        """Files of a tenant wait for each other first: however many, others wait for one of them.
+
+        What is read in the background is one of each tenant already.
+        """
+        return self._lines.setdefault(tenant_id, asyncio.Lock())
 
     async def _parse(self, upload: Upload, max_pages: int) -> tuple[Parsed, list[Piece]]:
         async with self._readers:

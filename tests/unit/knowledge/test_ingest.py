@@ -1,5 +1,6 @@
 """What becomes of an upload; the stores are the storage tests' concern."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -177,3 +178,17 @@ async def test_a_failed_embedding_leaves_nothing(
     with pytest.raises(ModelFailed):
         await add(shelf, GUIDE)
     assert shelf.added == []
+
+
+async def test_nobody_waits_until_all_that_another_tenant_sent_is_read(shelf: Shelf) -> None:
+    library = Library(Embedders(Tiny()), shelf)
+
+    async def adding(tenant: TenantId, number: int) -> None:
+        upload = Upload("long.md", f"# Guide {number}\n\n{'Words. ' * 40_000}".encode())
+        await library.add(tenant, ALICE, upload, max_documents=50)
+
+    flood = [asyncio.create_task(adding(ACME, number)) for number in range(8)]
+    await asyncio.sleep(0)
+    await adding(GLOBEX, 0)
+    assert sum(each.done() for each in flood) <= 3
+    await asyncio.gather(*flood)
