@@ -8,9 +8,11 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from urllib.parse import unquote, urljoin, urlsplit
 
 import aiohttp
@@ -27,6 +29,7 @@ SECONDS = 30.0  # of one page with its redirects
 MAX_REDIRECTS = 5
 MAX_HEADER_BYTES = 16_384
 AT_ONCE = 4  # pages of a tenant: a silent host holds no more than that
+LOOKUPS = 16  # names at once: of four tenants whose hosts are all silent
 HEADERS = {"User-Agent": "Tenantry", "Accept-Encoding": "identity"}  # what is packed may unfold
 HTML = (".html", ".htm", ".xhtml")
 
@@ -54,9 +57,20 @@ def _anywhere(_target: Target) -> None:
     """A person named the page."""
 
 
-async def _resolve(host: str, port: int) -> Sequence[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return [str(address[0]) for *_, address in found]
+class _Resolver:
+    """Looks names up on threads of its own.
+
+    Whose name servers are silent holds a thread for half a minute: those of the event loop look up
+    where the models are, and read files.
+    """
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="names")
+
+    async def __call__(self, host: str, port: int) -> Sequence[str]:
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        return [str(address[0]) for *_, address in found]
 
 
 class NoPage(Invalid):
@@ -75,13 +89,13 @@ class Web:
 
     def __init__(
         self,
-        resolve: Resolve = _resolve,
+        resolve: Resolve | None = None,
         dial: Dial = lambda address, port: (address, port),
         *,
         seconds: float = SECONDS,
         off: bool = False,
     ) -> None:
-        self._resolve = resolve
+        self._resolve = resolve or _Resolver()
         self._dial = dial
         self._seconds = seconds
         self._off = off

@@ -2,6 +2,8 @@
 
 import asyncio
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -53,6 +55,32 @@ async def test_a_name_that_leads_inside_is_not_dialled(address: str) -> None:
         said = await refused(network, "http://evil.example.com/")
     assert said == "does not lead to a public address"
     assert network.dialled == []
+
+
+async def test_silent_name_servers_hold_no_thread_of_the_event_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its threads look up where the models are, and read files."""
+    heard = threading.Event()
+
+    def look_up(*_name: Any, **_kind: Any) -> list[Any]:
+        heard.wait(20)
+        raise socket.gaierror(socket.EAI_AGAIN, "silent")
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(AT_ONCE))
+    network = Web()
+    asked = [
+        asyncio.create_task(network.fetch(ACME, "http://silent.example.com/"))
+        for _ in range(AT_ONCE)
+    ]
+    await asyncio.sleep(0.1)
+    try:
+        async with asyncio.timeout(5):
+            assert await asyncio.to_thread(lambda: "read") == "read"
+    finally:
+        heard.set()
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def test_a_name_inside_is_told_like_one_that_never_was() -> None:
