@@ -12,6 +12,7 @@ from knowledge.memories import Memories
 from knowledge.search import Search
 from server.auth import Authenticator, Directory
 from server.components import Components
+from server.in_hand import InHand
 from server.ingestion import Ingestor
 from server.key_uses import KeyUses
 from server.models import DeploymentModels
@@ -66,6 +67,7 @@ class Services:
     corpora: PostgresCorpora
     library: Library
     ingestor: Ingestor
+    in_hand: InHand
     web: Web
     sites: Sites
     site_pages: SitePages

@@ -18,6 +18,7 @@ from server.dev_issuer import DevIssuer, load_or_create
 from server.ended_keys import EndedKeys
 from server.endpoint_metrics import tell_of
 from server.entrance import Entrance
+from server.in_hand import InHand
 from server.ingestion import Ingestor
 from server.key_uses import KeyUses
 from server.memory import Keeper
@@ -176,6 +177,7 @@ def build_services(
         corpora=PostgresCorpora(cells),
         library=library,
         ingestor=ingestor,
+        in_hand=InHand(),
         web=web,
         sites=sites,
         site_pages=SitePages(

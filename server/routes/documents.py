@@ -55,9 +55,10 @@ async def add_document(
     """
     described = None if metadata is None else _metadata(metadata)
     tenant = await rooms.tenant(caller)
-    upload = Upload(file.filename or "", await file.read(), title or None, file.content_type)
-    waits = waits_for(upload, wait, prefer)
-    return await answer(upload, tenant, caller, rooms, described=described, waits=waits)
+    async with rooms.in_hand.turn(tenant.tenant_id):  # until then it is on disk
+        upload = Upload(file.filename or "", await file.read(), title or None, file.content_type)
+        waits = waits_for(upload, wait, prefer)
+        return await answer(upload, tenant, caller, rooms, described=described, waits=waits)
 
 
 def _metadata(text: str) -> Metadata:

@@ -50,10 +50,11 @@ async def fetch_document(
         return await _take_site_in(body, tenant, caller, rooms, described)
     if body.url is None:
         raise Invalid("url", "is missing: name a page by url, or a sitemap")
-    fetched = await rooms.web.fetch(tenant.tenant_id, body.url)
-    upload = replace(fetched, title=body.title or None)
-    waits = waits_for(upload, wait, prefer)
-    return await answer(upload, tenant, caller, rooms, described=described, waits=waits)
+    async with rooms.in_hand.turn(tenant.tenant_id):
+        fetched = await rooms.web.fetch(tenant.tenant_id, body.url)
+        upload = replace(fetched, title=body.title or None)
+        waits = waits_for(upload, wait, prefer)
+        return await answer(upload, tenant, caller, rooms, described=described, waits=waits)
 
 
 async def _take_site_in(

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -12,6 +13,8 @@ import httpx
 import pytest
 from aiohttp import web
 
+from knowledge.ingest import Library
+from server.in_hand import AT_ONCE
 from server.loading import load_files
 from tenancy.errors import Invalid
 from tenancy.ids import PlanId
@@ -245,6 +248,30 @@ async def test_uploads_at_once_are_billed_for_what_they_had_embedded(
         sent = await asyncio.gather(*uploads)
     assert sorted(each.status_code for each in sent) == [201, 429, 429, 429]
     assert (await usage(product, tenant))["embedding_tokens"] == 5 * 4
+
+
+async def test_more_files_of_a_tenant_than_four_wait_on_disk(
+    product: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All were in memory at once, 25 MiB each, and a tenant could send as many as it liked."""
+    honest, now, most = Library.add, 0, 0
+
+    async def add(*words: Any, **options: Any) -> Any:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        try:
+            return await honest(*words, **options)
+        finally:
+            now -= 1
+
+    monkeypatch.setattr(Library, "add", add)
+    tenant = await product.new_tenant("many-at-once")
+    product.model.script_embeddings(*[Reply(delay_seconds=0.3)] * (AT_ONCE + 3))
+    async with product.client(tenant, "boss", Role.ADMIN) as boss:
+        uploads = (send(boss, "w.md", f"# Words\n\n{uuid4()}") for _ in range(AT_ONCE + 3))
+        assert {each.status_code for each in await asyncio.gather(*uploads)} == {201}
+    assert most == AT_ONCE
 
 
 class TestFetching:
