@@ -2,6 +2,7 @@
 // site reads it, no request carries it by itself, and closing the tab or signing out ends it.
 
 const KEY = "tenantry.credential";
+const PASSING = ["exp", "iat", "nbf", "jti", "auth_time"]; // claims that differ from one sign-in to the next
 
 /** The credential of this tab, or null. */
 export function credential() {
@@ -26,12 +27,28 @@ export function pasted(text) {
 
 /** Whom a credential says it is, to be shown and nothing else: the server decides. */
 export function whose(text) {
+  const claims = claimsOf(text);
+  if (claims === null) return "API key";
+  return [claims.tenant_id, claims.sub].filter((each) => typeof each === "string").join(" · ");
+}
+
+/** Whether two credentials are surely one person's: a key is only like itself. */
+export function ofOne(text, other) {
+  if (text === null || other === null) return false;
+  return text === other || (lasting(text) !== null && lasting(text) === lasting(other));
+}
+
+function lasting(text) {
+  const claims = claimsOf(text);
+  return claims && JSON.stringify(Object.entries(claims).filter(([name]) => !PASSING.includes(name)).sort());
+}
+
+function claimsOf(text) {
   const [, payload] = text.split(".");
   try {
-    const claims = JSON.parse(decoded(payload));
-    return [claims.tenant_id, claims.sub].filter((each) => typeof each === "string").join(" · ");
+    return JSON.parse(decoded(payload));
   } catch {
-    return "API key";
+    return null;
   }
 }
 

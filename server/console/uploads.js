@@ -4,10 +4,12 @@ import { passes } from "./api.js";
 import { ofAddress, ofFile, ofFolder } from "./gifts.js";
 import { h, tell } from "./elements.js";
 import { outcome } from "./outcomes.js";
+import { credential, ofOne } from "./session.js";
 
 const AT_ONCE = 2;
 
 let given = []; // beyond a sign-in: what was not sent is not lost
+let giver = null; // by what credential: nobody else sees it, or sends it
 
 /** The part of the page that takes documents; `taken` is called when the list may have changed. */
 export function uploads(life, taken) {
@@ -18,7 +20,8 @@ export function uploads(life, taken) {
 
   takeDrops(box, life, add);
   addEventListener("beforeunload", (event) => given.some(underWay) && event.preventDefault(), { signal: life });
-  given = given.filter(unsent).map(stopped);
+  given = ofOne(giver, credential()) ? given.filter(unsent).map(stopped) : [];
+  giver = credential();
   draw();
   return box;
 

@@ -73,6 +73,15 @@ class TestGiving:
         await admin.page.get_by_role("button", name="Send mine.md again").click()
         await expect(admin.row("Mine")).to_contain_text("Ready")
 
+    async def test_nobody_else_who_signs_in_sees_or_sends_what_was_not_sent(
+        self, product: House, admin: Person
+    ) -> None:
+        await admin.page.evaluate("sessionStorage.setItem('tenantry.credential', 'ended')")
+        await admin.gives(("minecanary.md", b"# Mine\n\nwords"))
+        await admin.pastes(product.token("globex", "boss", Role.ADMIN))
+        await expect(admin.page.get_by_role("heading", name="Documents")).to_be_visible()
+        assert "minecanary" not in await admin.page.content()
+
 
 class TestTheList:
     async def test_a_document_under_way_shows_how_far_it_is(self, admin: Person) -> None:
