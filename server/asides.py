@@ -13,13 +13,14 @@ from server.turns import RunTurn, RunTurns
 from storage.ledger import PostgresLedger
 from tenancy.errors import IsolationBreach, TenantryError, Unavailable
 from tenancy.fairness import Priority
-from tenancy.ids import RunId, ThreadId
+from tenancy.ids import RunId, TenantId, ThreadId
 from tenancy.principal import Principal
 from tenancy.wishes import Wishes
 
 log = structlog.get_logger()
 
 MOST_AT_ONCE = 100  # more are not begun: what they are for is a convenience
+MOST_OF_TENANT = 25  # whose model hangs takes nobody else's
 IN_THE_BACKGROUND = Wishes(priority=Priority.BACKGROUND)
 
 
@@ -29,15 +30,16 @@ class Asides:
     def __init__(self, turns: RunTurns, ledger: PostgresLedger) -> None:
         self._turns = turns
         self._ledger = ledger
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], TenantId] = {}
 
-    def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do it in a task of its own, unless there are too many."""
-        if len(self._tasks) >= MOST_AT_ONCE:
+    def begin(self, tenant_id: TenantId, work: Coroutine[Any, Any, None]) -> None:
+        """Do it in a task of its own, unless there are too many, or too many of the tenant."""
+        own = sum(each == tenant_id for each in self._tasks.values())
+        if len(self._tasks) >= MOST_AT_ONCE or own >= MOST_OF_TENANT:
             return work.close()
         task = asyncio.create_task(self._do(work))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks[task] = tenant_id
+        task.add_done_callback(self._tasks.pop)
 
     async def drain(self, patience_seconds: float) -> None:
         """Wait for what is going on, so long."""

@@ -33,7 +33,7 @@ class Summaries:
         """Begin to bring the summary up to date, if it is time."""
         if self._is_wanted(tenant):
             most = tenant.plan.summarise_after
-            self._asides.begin(self._summarise(principal, thread_id, most))
+            self._asides.begin(principal.tenant_id, self._summarise(principal, thread_id, most))
 
     def _is_wanted(self, tenant: Tenant) -> bool:
         is_offline = model_name(tenant, self._models) == OFFLINE_MODEL

@@ -43,7 +43,7 @@ class Titles:
     def after(self, tenant: Tenant, answered: Answered) -> None:
         """Begin to find a better title, where the plan says so."""
         if tenant.plan.titles and not self._is_offline(tenant):
-            self._asides.begin(self._name(answered))
+            self._asides.begin(tenant.tenant_id, self._name(answered))
 
     def _is_offline(self, tenant: Tenant) -> bool:
         return model_name(tenant, self._models) == OFFLINE_MODEL
