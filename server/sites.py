@@ -1,15 +1,18 @@
 """The pages of a site that its sitemap lists and its robots.txt lets crawlers fetch."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
 
 from knowledge.robots import MAX_BYTES as MAX_ROBOTS_BYTES
 from knowledge.robots import Robots, read_robots
 from knowledge.sitemap import MAX_BYTES, MAX_PAGES, Sitemap, read_sitemap
 from server.web import NoPage, Web
 from tenancy.document import Upload
-from tenancy.errors import Invalid, PayloadTooLarge, Refusal
+from tenancy.errors import Invalid, PayloadTooLarge, QuotaExceeded, Refusal
 from tenancy.ids import TenantId
 from tools.egress import Target, target_of
 
@@ -17,6 +20,7 @@ SITEMAP, ROBOTS = "sitemap", "robots.txt"
 CRAWLER = "Tenantry"  # what a robots.txt calls us
 MAX_SITEMAPS = 50  # of one index
 SECONDS = 60.0  # of all of them: somebody waits
+READERS = 2  # threads of the event loop's at once: what else needs one does not wait for many
 LOOKED_AT_ONCE = 200  # addresses, by the rules of their host: then it may be too late
 KEPT_SECONDS = 3600.0  # a robots.txt; the standard lets it be a day
 KEPT_AWAY_SECONDS = 60.0  # a host that does not answer is not asked again for every page
@@ -24,6 +28,7 @@ MOST_KEPT = 500  # of all tenants together
 MOST_OF_TENANT = 50  # whoever has sites without end forgets its own first
 
 Key = tuple[TenantId, str, str]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +48,41 @@ class Sites:
     def __init__(self, web: Web, *, seconds: float = SECONDS) -> None:
         self._web = web
         self._seconds = seconds
+        self._under_way: set[TenantId] = set()
+        self._readers = asyncio.Semaphore(READERS)
         self._kept: dict[Key, tuple[Robots | NoPage, float]] = {}
 
     async def pages(self, tenant_id: TenantId, url: str) -> list[SitePage]:
         """The pages that a sitemap lists, or those of the sitemaps that an index lists.
 
-        Raises `Invalid` for what is no sitemap or lists too much, and what `Web` raises.
+        Raises `Invalid` for what is no sitemap or lists too much, `QuotaExceeded` while another of
+        the tenant is read, and what `Web` raises.
         """
         start = target_of(url, SITEMAP)
+        with self._alone(tenant_id):
+            try:
+                async with asyncio.timeout(self._seconds):
+                    found = await self._listed(tenant_id, start)
+                    allowed = _allowed(start, await self._robots(tenant_id, start, SITEMAP))
+                    return await self._looked_at(found, allowed)
+            except TimeoutError:
+                raise Invalid(SITEMAP, "takes too long to be read") from None
+
+    @contextmanager
+    def _alone(self, tenant_id: TenantId) -> Iterator[None]:
+        if tenant_id in self._under_way:
+            said = "A sitemap is being read already."
+            raise QuotaExceeded("fetches", timedelta(seconds=2), said)
+        self._under_way.add(tenant_id)
         try:
-            async with asyncio.timeout(self._seconds):
-                found = await self._listed(tenant_id, start)
-                allowed = _allowed(start, await self._robots(tenant_id, start, SITEMAP))
-                return await _looked_at(found, allowed)
-        except TimeoutError:
-            raise Invalid(SITEMAP, "takes too long to be read") from None
+            yield
+        finally:
+            self._under_way.discard(tenant_id)
+
+    async def _apart(self, work: Callable[..., T], *of: object) -> T:
+        """Do it on a thread."""
+        async with self._readers:
+            return await asyncio.to_thread(work, *of)
 
     async def page(self, tenant_id: TenantId, url: str) -> Upload:
         """A page of a sitemap; raises what `Web` raises."""
@@ -90,7 +115,15 @@ class Sites:
             max_bytes=MAX_BYTES,
             packed=True,
         )
-        return await asyncio.to_thread(read_sitemap, file.data)
+        return await self._apart(read_sitemap, file.data)
+
+    async def _looked_at(
+        self, urls: list[str], allowed: Callable[[Target], None]
+    ) -> list[SitePage]:
+        pages: list[SitePage] = []
+        for first in range(0, len(urls), LOOKED_AT_ONCE):
+            pages += await self._apart(_pages, urls[first : first + LOOKED_AT_ONCE], allowed)
+        return pages
 
     async def _robots(self, tenant_id: TenantId, target: Target, field: str) -> Robots:
         """The rules of a host; raises `Invalid` where it is not said what they are."""
@@ -122,7 +155,7 @@ class Sites:
             return NoPage(ROBOTS, said, passing=True) if fault.passing else Robots(())
         except (Invalid, PayloadTooLarge):
             return NoPage(ROBOTS, "is of a host whose robots.txt cannot be read", passing=False)
-        return await asyncio.to_thread(read_robots, file.data, CRAWLER)
+        return await self._apart(read_robots, file.data, CRAWLER)
 
 
 def _key(tenant_id: TenantId, target: Target) -> Key:
@@ -147,13 +180,6 @@ def _allowed(start: Target, robots: Robots) -> Callable[[Target], None]:
             raise Invalid("url", "is closed to crawlers by the robots.txt of its host")
 
     return allowed
-
-
-async def _looked_at(urls: list[str], allowed: Callable[[Target], None]) -> list[SitePage]:
-    pages: list[SitePage] = []
-    for first in range(0, len(urls), LOOKED_AT_ONCE):
-        pages += await asyncio.to_thread(_pages, urls[first : first + LOOKED_AT_ONCE], allowed)
-    return pages
 
 
 def _pages(urls: list[str], allowed: Callable[[Target], None]) -> list[SitePage]:

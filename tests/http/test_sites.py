@@ -1,9 +1,11 @@
 """Sitemaps: the pages of one host, as its robots.txt lets crawlers have them."""
 
+import asyncio
 import gzip
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from knowledge.robots import MAX_BYTES
 from server.sites import MAX_SITEMAPS, MOST_KEPT, MOST_OF_TENANT, Sites
@@ -172,6 +174,28 @@ class TestRobots:
             site.asked.clear()
             await sites.page(GLOBEX, f"{HOST}/a")
         assert site.asked == ["/a"]
+
+
+async def test_of_a_tenant_one_sitemap_at_a_time_is_read() -> None:
+    """Each took a thread of six for a second, fifty times: a dozen of them had everybody wait."""
+    released = asyncio.Event()
+
+    class Slow(Site):
+        async def __call__(self, request: web.Request) -> web.Response:
+            await released.wait()
+            return await super().__call__(request)
+
+    async with internet(Slow(map=urlset(f"{HOST}/a"))) as network:
+        sites = Sites(network)
+        reading = [asyncio.create_task(sites.pages(each, MAP)) for each in (ACME, GLOBEX)]
+        await asyncio.sleep(0)
+        try:
+            with pytest.raises(QuotaExceeded):
+                await sites.pages(ACME, MAP)
+        finally:
+            released.set()
+            await asyncio.gather(*reading, return_exceptions=True)
+        assert await sites.pages(ACME, MAP)
 
 
 async def test_rules_without_end_are_not_followed_for_ever() -> None:
