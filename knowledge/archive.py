@@ -113,8 +113,9 @@ def _members(files: list[ZipInfo]) -> Iterator[Member]:
     for info in files:
         twice = info.filename in known
         known.add(info.filename)
-        path = " ".join(clean(info.filename).split())[:MAX_PATH_CHARACTERS]
-        yield Member(path, info, _double() if twice else _fault_of(info))
+        path = " ".join(clean(info.filename).split())
+        shown = path[-MAX_PATH_CHARACTERS:]  # the end, which says what the file is
+        yield Member(shown, info, _double() if twice else _fault_of(info))
 
 
 def _fault_of(info: ZipInfo) -> Refusal | None:

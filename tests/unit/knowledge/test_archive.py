@@ -70,6 +70,13 @@ def test_an_archive_inside_an_archive_stays_shut(name: str) -> None:
     assert "inside an archive" in str(taken(packed((name, packed(("a", b"a")))))[name])
 
 
+def test_a_path_too_long_to_show_keeps_the_name_of_its_file() -> None:
+    archive = Archive(packed(("folder/" * 100 + "terms.md", b"words")))
+    [member] = archive.members
+    assert len(member.path) <= limits.MAX_PATH_CHARACTERS
+    assert archive.take(member).name == "terms.md"
+
+
 def test_the_second_file_of_a_path_is_refused() -> None:
     with pytest.warns(UserWarning, match="Duplicate"):
         archive = Archive(packed(("a.md", b"first"), ("a.md", b"second")))
