@@ -57,7 +57,8 @@ def _read(media_type: str, data: bytes) -> tuple[str, str | None, Sequence[int]]
     if media_type == HTML:
         page, own_title = read_html(text)
         return clean(page), own_title, ()
-    return _READ.get(media_type, clean)(clean(text)), None, ()
+    read = _READ.get(media_type, str)
+    return clean(read(clean(text))), None, ()  # once more: JSON writes any character as an escape
 
 
 def _joined(pages: Sequence[str]) -> tuple[str, Sequence[int]]:

@@ -225,6 +225,12 @@ def test_what_no_reader_sees_is_not_read() -> None:
     assert parse("a.txt", "می\u200cخواهم 👩\u200d🍳".encode()).text == "می\u200cخواهم 👩\u200d🍳"
 
 
+def test_what_no_reader_sees_is_not_read_from_an_escape_either() -> None:
+    value = b'{"te\\u200ba": "go\\ud800od\\u0000\\udb40\\udc6f"}'
+    assert parse("a.json", value).text == "tea: good"
+    assert parse("a.jsonl", value + b"\n" + value).text == "[1].tea: good\n[2].tea: good"
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from(["a.csv", "a.json", "a.py", "a.jsonl"]), st.text(max_size=200))
 def test_any_text_is_read_or_refused(name: str, text: str) -> None:
