@@ -50,6 +50,8 @@ def _field(kind: str, location: Sequence[str | int]) -> str:
 
 
 def _message(fault: Mapping[str, Any]) -> str:
+    if fault["type"] == "too_long" and isinstance(fault["input"], str):  # pydantic counts "items"
+        return f"must have at most {fault['ctx']['max_length']} characters"
     message = MESSAGES.get(fault["type"], fault["msg"])
     if NO_FILE in message:
         return "must be a file"

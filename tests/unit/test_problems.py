@@ -9,7 +9,7 @@ import httpx
 import orjson
 import pytest
 from fastapi import FastAPI, File, Query, UploadFile
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 from starlette.exceptions import HTTPException
 
 from server.problems import install, problem_of
@@ -107,6 +107,7 @@ class Inner(BaseModel):
 class Question(BaseModel):
     model_config = ConfigDict(extra="forbid")
     message: str
+    title: Annotated[str, AfterValidator(str.strip), Field(max_length=3)] = ""
     thread_id: UUID | None = None
     inner: list[Inner] = []
     colour: Colour = Colour.RED
@@ -179,6 +180,11 @@ async def test_a_fault_in_the_body_is_named_without_its_value(client, body, fiel
     assert list(faults(response)) == [field]
     assert b"zecret" not in response.content
     assert b"`z`" not in response.content
+
+
+async def test_a_text_that_is_too_long_is_counted_in_characters(client):
+    response = await client.post("/ask", json={"message": "hi", "title": "four"})
+    assert faults(response) == {"title": "must have at most 3 characters"}
 
 
 @pytest.mark.parametrize("body", [b"{", b'{"message": hi}', b"\xff\xfe", b"[" * 200_000, b"nul"])
