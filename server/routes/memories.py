@@ -81,8 +81,8 @@ async def list_memories(
     limit: Limit = LIMIT,
     cursor: Cursor = None,
 ) -> Response:
-    """The caller's memories and its tenant's, latest first; with `query` the nearest to it."""
-    if query is not None:
+    """The caller's memories and its tenant's, latest first; with a `query` the nearest to it."""
+    if query and query.strip():
         return await _nearest(query, limit, caller, rooms)
     after = parse_cursor(cursor)
     found = await rooms.remembered.page(caller.tenant_id, caller.subject_id, after, limit + 1)

@@ -110,6 +110,7 @@ async def test_people_list_edit_and_delete(product: House) -> None:
         rest = await texts(client, limit=1, cursor=page["next_cursor"])
         assert rest == ["I like coffee"]
         assert (await texts(client, query="I like coffee"))[0] == "I like coffee"
+        assert await texts(client, query=" ") == await texts(client)
         assert (await client.delete(url)).status_code == 204
         assert_problem(await client.delete(url), 404)
         assert (await client.delete("/v1/memories")).status_code == 204
