@@ -156,6 +156,14 @@ async def test_a_copy_goes_on_by_itself(product: House) -> None:
         assert len(await messages(acme, copy)) == 4
 
 
+async def test_a_title_is_one_line_of_what_a_reader_sees(product: House) -> None:
+    async with product.client("acme") as acme:
+        made = await acme.post("/v1/threads", json={"title": "  Desk\n\u202eprices\u200b  "})
+        assert made.json()["title"] == "Desk prices"
+        renamed = await change(acme, made.json()["thread_id"], title="\n \t")
+        assert renamed.json()["title"] == ""
+
+
 async def test_a_fork_ends_at_its_message(product: House) -> None:
     async with product.client("acme") as acme:
         thread = (await answer(acme, "Otter"))["thread_id"]
