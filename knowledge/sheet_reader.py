@@ -46,6 +46,8 @@ def _rows(sheet: Any) -> Iterator[list[str]]:
 def _said(cell: object) -> str:
     if cell is None:
         return ""
+    if isinstance(cell, datetime) and cell.time() == time():
+        return cell.date().isoformat()  # Excel has no dates alone: they are midnights
     if isinstance(cell, (datetime, date, time)):
         return cell.isoformat()
     return f"{cell:.15g}" if isinstance(cell, float) else str(cell)

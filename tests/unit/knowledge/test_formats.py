@@ -1,7 +1,7 @@
 """What is read out of Office files, tables, JSON and source code, and what is refused."""
 
 import json
-from datetime import date
+from datetime import date, datetime
 
 import pytest
 from hypothesis import given, settings
@@ -59,7 +59,7 @@ def test_each_visible_sheet_is_a_section_with_its_table() -> None:
     parsed = parse("book.xlsx", BOOK)
     assert parsed.media_type == XLSX
     assert parsed.text == (
-        "# Sales\n\n| Day | Sum |\n| --- | --- |\n| 2026-01-05T00:00:00 | 12.5 |\n| x | True |"
+        "# Sales\n\n| Day | Sum |\n| --- | --- |\n| 2026-01-05 | 12.5 |\n| x | True |"
     )
 
 
@@ -95,6 +95,11 @@ def test_a_csv_is_a_table_whatever_separates_its_cells(data: bytes, text: list[s
     rule = " | ".join(["---"] * len(header.split(" | ")))
     lines = "\n".join(f"| {line} |" for line in (header, rule, *rows))
     assert parse("a.csv", data).text == lines
+
+
+def test_a_date_of_a_sheet_has_no_time() -> None:
+    book = make_xlsx({"S": [["day", "at"], [datetime(2026, 1, 2), datetime(2026, 1, 2, 9, 30)]]})
+    assert "| 2026-01-02 | 2026-01-02T09:30:00 |" in parse("a.xlsx", book).text
 
 
 def test_cells_of_a_wide_table_are_named() -> None:
