@@ -7,12 +7,23 @@ from dataclasses import dataclass
 from knowledge.binary import KINDS, read_binary
 from knowledge.headings import first_heading
 from knowledge.markup import read_html
-from knowledge.media import CSV, HTML, JSON, MARKDOWN, PDF, PPTX, base_name, media_type_of
+from knowledge.media import (
+    CSV,
+    DOCX,
+    HTML,
+    JSON,
+    MARKDOWN,
+    PDF,
+    PPTX,
+    base_name,
+    media_type_of,
+)
 from knowledge.plaintext import clean, decode
 from knowledge.structured import read_csv, read_json
 from tenancy.errors import Invalid
 
 MAX_TITLE_CHARACTERS = 200
+_HEADED = (MARKDOWN, HTML, DOCX, PPTX)  # a sheet's headings are the names of its tabs
 _READ = {CSV: read_csv, JSON: read_json}
 
 
@@ -37,9 +48,8 @@ def parse(name: str, data: bytes, declared: str | None = None) -> Parsed:
     text, own_title, pages = _read(media_type, data)
     if not text.strip():
         raise Invalid("file", "holds no text" + (": is it a scan?" if media_type == PDF else ""))
-    if media_type == MARKDOWN:
-        own_title = first_heading(text)
-    return Parsed(text, media_type, title_of(own_title) or title_of(_stem(name)), pages)
+    title = title_of(own_title) or _headed(media_type, text) or title_of(_stem(name))
+    return Parsed(text, media_type, title, pages)
 
 
 def title_of(text: str | None) -> str | None:
@@ -59,6 +69,10 @@ def _read(media_type: str, data: bytes) -> tuple[str, str | None, Sequence[int]]
         return clean(page), own_title, ()
     read = _READ.get(media_type, str)
     return clean(read(clean(text))), None, ()  # once more: JSON writes any character as an escape
+
+
+def _headed(media_type: str, text: str) -> str | None:
+    return title_of(first_heading(text)) if media_type in _HEADED else None
 
 
 def _joined(pages: Sequence[str]) -> tuple[str, Sequence[int]]:

@@ -45,6 +45,13 @@ def test_a_word_file_keeps_headings_lists_and_tables() -> None:
     assert split(parsed.text, DOCX)[-1].path == ("Returns",)
 
 
+def test_an_office_file_without_a_title_has_that_of_its_first_heading() -> None:
+    word = make_docx(("By us", "Normal"), ("Our terms", "Heading 1"))
+    assert parse("scan-7.docx", word).title == "Our terms"
+    assert parse("scan-7.pptx", make_pptx(("Plans", "x", ""))).title == "Plans"
+    assert parse("scan-7.xlsx", make_xlsx({"Sheet1": [["x"]]})).title == "Scan 7"
+
+
 def test_each_slide_is_a_page_with_its_notes_and_tables() -> None:
     parsed = parse("deck.pptx", DECK)
     first, second = "# Plans\n\nChoose one\n\nSay it slowly", "# Prices\n\nAs of today\n\n"

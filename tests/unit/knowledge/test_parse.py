@@ -185,6 +185,7 @@ def test_unclosed_html_is_read_in_linear_time() -> None:
         ("C:\\docs\\Opening hours.txt", b"text", "Opening hours"),
         ("a.html", b"<title> Our\n shop </title><p>x", "Our shop"),
         ("my-page.html", b"<title></title><p>x", "My page"),
+        ("my-page.html", b"<p>x</p><h2>Our <b>shop</b></h2><h1>y</h1>", "Our shop"),
         ("a.pdf", make_pdf("x", title="Terms"), "Terms"),
         ("terms.pdf", make_pdf("x"), "Terms"),
         ("", b"text", None),
