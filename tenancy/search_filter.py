@@ -66,7 +66,7 @@ def check_scalar(value: Any, field: str) -> None:
         _check_text(value, MAX_VALUE_CHARACTERS, field, least=0)
     elif not isinstance(value, int | float):  # and so no bool either
         raise Invalid(field, "must be text, a number, true or false")
-    elif not isfinite(value) or abs(value) > MAX_NUMBER:
+    elif abs(value) > MAX_NUMBER or not isfinite(value):  # this order: not every int is a float
         raise Invalid(field, "is too large a number")
 
 

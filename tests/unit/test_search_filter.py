@@ -39,6 +39,7 @@ def test_names_and_scalars_are_metadata(given: dict[str, Any]) -> None:
         {"a\0": 1},
         {"a": float("nan")},
         {"a": float("inf")},
+        {"a": -(10**400)},
         {"a": 2**53 + 1},
         {str(n): n for n in range(MAX_METADATA + 1)},
     ],
