@@ -6,12 +6,12 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Response
 
 from server.access import ScopedRoute, needs
-from server.routes.wire import Caller, Rooms, reply
+from server.routes.wire import Caller, Rooms, Text, reply
 from tenancy.principal import Scope
 
 router = APIRouter(route_class=ScopedRoute, tags=["corpora"])
 
-CorpusName = Annotated[str, Path(max_length=63)]
+CorpusName = Annotated[Text, Path(max_length=63)]
 
 
 @router.get("/v1/corpora", response_model=None)

@@ -130,6 +130,9 @@ async def test_no_tenant_is_a_corpus_and_members_subscribe_to_nothing(
         for name in ("acme", "never-was", reader):
             assert_problem(await boss.put(f"/v1/corpora/{name}/subscription"), 404)
         assert_problem(await ann.put(f"/v1/corpora/{corpus}/subscription"), 403)
+        for method in ("PUT", "DELETE"):
+            asked = await boss.request(method, "/v1/corpora/a%00b/subscription")
+            assert_problem(asked, 422, "corpus_id")
 
 
 async def test_subscriptions_are_limited_and_a_corpus_has_none(
