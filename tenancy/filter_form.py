@@ -63,7 +63,7 @@ def _instant(said: Any, field: str) -> datetime:
     if not isinstance(said, str) or not said.isprintable():  # Python takes NUL between its parts
         raise Invalid(field, reason)
     try:
-        instant = datetime.fromisoformat(said)
+        instant = datetime.fromisoformat(said.upper())  # RFC 3339 takes a small t and z
     except ValueError:
         raise Invalid(field, reason) from None
     if instant.tzinfo is None:

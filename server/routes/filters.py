@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 from pydantic import (
-    AwareDatetime,
     Field,
     StrictBool,
     StrictFloat,
@@ -28,7 +27,7 @@ from tenancy.search_filter import MAX_METADATA, MAX_NAME_CHARACTERS, SearchFilte
 JsonScalar = Text | StrictBool | StrictInt | StrictFloat
 Name = Annotated[Text, Field(min_length=1, max_length=MAX_NAME_CHARACTERS)]
 MediaType = Annotated[Text, Field(max_length=MAX_MEDIA_TYPE_CHARACTERS)]
-Instant = Annotated[AwareDatetime, Field(strict=False)]
+Instant = Annotated[Text, Field(json_schema_extra={"format": "date-time"})]
 
 
 class In(Body):
