@@ -103,7 +103,13 @@ class Problem:
         return orjson.dumps(self.document())
 
 
-INTERNAL = Problem(500, "internal", "Internal error", "The service failed; it is not your fault.")
+INTERNAL = Problem(
+    500,
+    "internal",
+    "Internal error",
+    "The service failed; it is not your fault.",
+    {"Connection": "close"},  # uvicorn does after such an error: the next request must not meet it
+)
 
 
 def problem_of(error: TenantryError) -> Problem:

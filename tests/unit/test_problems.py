@@ -238,4 +238,5 @@ async def test_errors_of_a_route_are_problems(client):
     failed = await client.get("/raise/unknown")
     assert failed.status_code == 500
     assert failed.headers["content-type"] == "application/problem+json"
+    assert failed.headers["connection"] == "close"
     assert b"password" not in failed.content
