@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import Annotated
 
 import orjson
-from fastapi import APIRouter, File, Form, Header, Query, Response, UploadFile
+from fastapi import APIRouter, Depends, File, Form, Header, Query, Request, Response, UploadFile
 
 from server.access import ScopedRoute, needs
 from server.routes.taking_in import answer, item_of, waits_for
@@ -35,10 +35,17 @@ UNDER_WAY = (DocumentStatus.QUEUED, DocumentStatus.READING, DocumentStatus.EMBED
 router = APIRouter(route_class=ScopedRoute, tags=["documents"])
 
 
+async def _only_file(file: Annotated[UploadFile, File()], request: Request) -> UploadFile:
+    """The file of an upload; of several, the framework would take the last and say nothing."""
+    if len((await request.form()).getlist("file")) > 1:
+        raise Invalid("file", "is there twice: send one file at a time, or a ZIP archive of them")
+    return file
+
+
 @router.post("/v1/documents", response_model=None, status_code=201)
 @needs(Scope.DOCUMENTS_WRITE)
 async def add_document(
-    file: Annotated[UploadFile, File()],
+    file: Annotated[UploadFile, Depends(_only_file)],
     caller: Caller,
     rooms: Rooms,
     title: Annotated[Title | None, Form()] = None,

@@ -502,6 +502,10 @@ class TestRefusedUploads:
         assert_problem(await boss.post("/v1/documents", files=other), 422, "file")
         assert_problem(await boss.post("/v1/documents"), 422, "file")
 
+    async def test_two_files_of_one_upload_are_refused(self, boss: httpx.AsyncClient) -> None:
+        files = [("file", ("first.md", "Unread words.")), ("file", ("second.md", "Others."))]
+        assert_problem(await boss.post("/v1/documents", files=files), 422, "file")
+
     async def test_a_file_that_is_no_file_is_named(self, boss: httpx.AsyncClient) -> None:
         body = {"file": (None, "words")}
         assert_problem(await boss.post("/v1/documents", files=body), 422, "file")
