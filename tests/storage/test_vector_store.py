@@ -25,6 +25,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from sqlalchemy import event, exc, text
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from knowledge.embed import MiniLmEmbedder
 from server.stores import Stores
 from storage.cells import Cells
 from storage.documents import PostgresDocuments
@@ -722,8 +723,9 @@ async def test_errors_do_not_repeat_the_question(store: TenantPGVectorStore) -> 
 
 
 async def test_the_pages_example_runs(stores: Stores, acme: Shelf, globex: Shelf) -> None:
-    [example] = re.findall(r"```python\n(.+?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, Any] = {}
-    exec(example, names)  # noqa: S102 - our own page
+    for example in re.findall(r"```python\n(.+?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL):
+        exec(example, names)  # noqa: S102 - our own page
     found = await names["nearest"](stores.app, GLOBEX, Compass(), "up")
     assert found == ["globex goes up", "globex goes east"]
+    assert len(await names["OfflineEmbeddings"]().aembed_query("up")) == MiniLmEmbedder.dimension
