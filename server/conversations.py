@@ -1,8 +1,10 @@
 """What was said in a thread: as people read it, up to where, and as a document."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid5
 
 from langchain_core.messages import AnyMessage, HumanMessage
 from langgraph.checkpoint.base import CheckpointTuple
@@ -12,9 +14,10 @@ from graph.prompts import is_answer
 from storage.threads import Memory, Run, Thread
 from tenancy.errors import Invalid, require_own
 from tenancy.ids import TenantId
-from tenancy.usage import Tokens
+from tenancy.usage import NAMESPACE, Tokens
 
 NO_STEP = 0
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def said_in(memory: CheckpointTuple | None) -> list[AnyMessage]:
@@ -27,16 +30,22 @@ def is_read(message: AnyMessage) -> bool:
     return isinstance(message, HumanMessage) or is_answer(message)
 
 
+def id_of(message: AnyMessage) -> str:
+    """A message's id as people are told it: a UUID, without what LangChain puts around it."""
+    found = _UUID.search(message.id or "")
+    return found[0] if found else str(uuid5(NAMESPACE, message.id or ""))
+
+
 def shown(said: Sequence[AnyMessage]) -> Iterator[dict[str, Any]]:
     """The messages that a person reads, as CONTRACT has them."""
     for message in filter(is_read, said):
         notes = notes_of(message)
         item = {
-            "id": message.id,
+            "id": id_of(message),
             "role": "user" if isinstance(message, HumanMessage) else "assistant",
             "content": message.text,
             "citations": notes.get("citations", []),
-            "created_at": notes.get("created_at"),
+            "created_at": _instant(notes.get("created_at")),
         }
         yield item | searched_for(notes)
 
@@ -49,7 +58,7 @@ def up_to(said: Sequence[AnyMessage], message_id: str | None) -> list[AnyMessage
     if message_id is None:
         return list(said)
     for place, message in enumerate(said):
-        if message.id == message_id and is_read(message):
+        if message_id in (id_of(message), message.id) and is_read(message):
             return list(said[: place + 1])
     raise Invalid("after", "is the id of no message of this thread")
 
@@ -114,5 +123,9 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _when(instant: str | None) -> str:
-    return f" · {datetime.fromisoformat(instant):%Y-%m-%d %H:%M} UTC" if instant else ""
+def _instant(said: str | None) -> datetime | None:
+    return datetime.fromisoformat(said) if said else None
+
+
+def _when(instant: datetime | None) -> str:
+    return f" · {instant:%Y-%m-%d %H:%M} UTC" if instant else ""

@@ -52,7 +52,8 @@ async def test_messages_have_times_ids_and_citations(product: House) -> None:
     assert set(read) == THREAD | {"messages"}
     assert [m["role"] for m in read["messages"]] == ["user", "assistant"] * 2
     assert all(set(message) == MESSAGE for message in read["messages"])
-    assert len({message["id"] for message in read["messages"]}) == 4
+    assert len({UUID(message["id"]) for message in read["messages"]}) == 4
+    assert all(message["created_at"].endswith("Z") for message in read["messages"])
     times = [datetime.fromisoformat(message["created_at"]) for message in read["messages"]]
     assert times == sorted(times)
     assert all(time.tzinfo for time in times)
