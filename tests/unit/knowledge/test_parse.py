@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from knowledge import apart, pdf_reader
 from knowledge.parse import MAX_TITLE_CHARACTERS, parse
+from knowledge.split import split
 from tenancy.errors import Invalid, Refusal, UnsupportedMedia
 from tests.unit.knowledge.pdfs import assemble, bomb, encrypt, make_pdf, unfolding
 
@@ -167,8 +168,52 @@ def test_html_is_read_as_a_reader_sees_it() -> None:
     assert parsed.title == "The & Shop"
     assert parsed.text == (
         "# Prices\n\nTea <1 kg> costs 5 €\ufffd\ufffd.\n\n"
-        "a | b\n1 | 2\n\n- one\n- two\n\nx\n      y\n\na\nb c 1 < 2"
+        "| a | b |\n| --- | --- |\n| 1 | 2 |\n\n- one\n- two\n\n```\nx\n      y\n```\n\n"
+        "a\nb c 1 < 2"
     )
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        (
+            "<table><caption>All</caption><thead><tr> <th> Name <th>Sum</thead>"
+            "<tr><td>x|y<td><p>1</p><pre>a\nb</pre><tr><td><td>2</table>",
+            "All\n| Name | Sum |\n| --- | --- |\n| x/y | 1 a b |\n| | 2 |",
+        ),
+        ("<table><tr><th>a<td>1<tr><th>b<td>2</table>", "a | 1\nb | 2"),  # headers of rows
+        ("<table><tr><th>All</table>", "All"),
+        (
+            "<table><tr><th>a<th>b<tr><td><table><tr><td>in<td>side</table><td>c</table>",
+            "| a | b |\n| --- | --- |\n\nin | side\n\nc",
+        ),
+    ],
+)
+def test_a_table_of_html_with_headers_is_one_of_markdown(page: str, text: str) -> None:
+    assert parse("a.html", page.encode()).text == text
+
+
+@pytest.mark.parametrize(
+    ("page", "text"),
+    [
+        ("<pre>\n# not a heading\n\n  x | y\n</pre>", "```\n# not a heading\n\n  x | y\n\n```"),
+        ("a<pre> </pre>b", "a\n\nb"),
+        ("<pre>a ``` b</pre>", "````\na ``` b\n````"),
+        ("<pre>never <b>closed</b>", "```\nnever closed\n```"),
+    ],
+)
+def test_code_of_html_is_code(page: str, text: str) -> None:
+    parsed = parse("a.html", page.encode())
+    assert parsed.text == text
+    assert {piece.path for piece in split(parsed.text, parsed.media_type)} == {()}
+
+
+def test_the_headers_of_a_long_table_of_html_are_those_of_each_passage() -> None:
+    rows = "".join(f"<tr><td>Desk {n}<td>{n} euros" for n in range(200))
+    parsed = parse("a.html", f"<table><tr><th>Name<th>Price{rows}</table>".encode())
+    pieces = split(parsed.text, parsed.media_type)
+    assert len(pieces) > 3
+    assert all("| Name | Price |" in piece.text for piece in pieces)
 
 
 def test_unclosed_html_is_read_in_linear_time() -> None:
