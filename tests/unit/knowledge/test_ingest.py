@@ -187,8 +187,8 @@ async def test_nobody_waits_until_all_that_another_tenant_sent_is_read(shelf: Sh
         upload = Upload("long.md", f"# Guide {number}\n\n{'Words. ' * 40_000}".encode())
         await library.add(tenant, ALICE, upload, max_documents=50)
 
-    flood = [asyncio.create_task(adding(ACME, number)) for number in range(8)]
+    flood = [asyncio.create_task(adding(ACME, number)) for number in range(16)]
     await asyncio.sleep(0)
     await adding(GLOBEX, 0)
-    assert sum(each.done() for each in flood) <= 3
+    assert sum(each.done() for each in flood) < 8  # one or two, where both threads get their turns
     await asyncio.gather(*flood)
