@@ -67,8 +67,9 @@ def _read(media_type: str, data: bytes) -> tuple[str, str | None, Sequence[int]]
     if media_type == HTML:
         page, own_title = read_html(text)
         return clean(page), own_title, ()
-    read = _READ.get(media_type, str)
-    return clean(read(clean(text))), None, ()  # once more: JSON writes any character as an escape
+    said, read = clean(text), _READ.get(media_type)
+    # once more: JSON writes any character as an escape
+    return clean(read(said)) if read else said, None, ()
 
 
 def _headed(media_type: str, text: str) -> str | None:
