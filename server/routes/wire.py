@@ -9,7 +9,7 @@ import orjson
 from fastapi import Depends, Query, Request, Response
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from knowledge.plaintext import clean
+from knowledge.parse import title_of
 from server.middleware import principal_in
 from server.services import Services
 from tenancy.page import DEFAULT_LIMIT, MAX_LIMIT, Page
@@ -43,14 +43,14 @@ def _said(text: str) -> str:
     return text
 
 
-def _on_one_line(text: str) -> str:
-    return " ".join(clean(text).split())
+def _title(text: str) -> str:
+    return title_of(text) or ""
 
 
 Text = Annotated[str, AfterValidator(carriable)]
 Said = Annotated[Text, AfterValidator(_said)]
 Message = Annotated[Said, Field(min_length=1, max_length=MAX_MESSAGE_CHARACTERS)]
-Title = Annotated[Text, Field(max_length=MAX_TITLE_CHARACTERS), AfterValidator(_on_one_line)]
+Title = Annotated[Text, Field(max_length=MAX_TITLE_CHARACTERS), AfterValidator(_title)]
 JsonUUID = Annotated[UUID, Field(strict=False)]
 
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
