@@ -64,10 +64,9 @@ def _heeding(kind: type[AbstractConnection]) -> type[AbstractConnection]:
 
     class Heeding(kind):  # type: ignore[valid-type,misc]  # TCP, TLS or a Unix socket
         async def send_packed_command(self, *command: Any, **options: Any) -> None:
-            async def hang_up(_sent: None) -> None:
-                await self.disconnect(nowait=True)  # its answer would be taken for another's
-
-            await heeding(super().send_packed_command(*command, **options), hang_up)
+            sending = super().send_packed_command(*command, **options)
+            # its answer would be taken for another's
+            await heeding(sending, lambda _sent: self.disconnect(nowait=True))
 
     return Heeding
 
